@@ -1,0 +1,53 @@
+"""What a module may know of where it runs: the layout, the memory stream, the cache. Never a channel's name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..layout import Layout
+
+if TYPE_CHECKING:
+    from .cache import Cache
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "gelu": F.gelu,
+    "gelu_tanh": lambda x: F.gelu(x, approximate="tanh"),
+    "relu": F.relu,
+    "silu": F.silu,
+    "tanh": F.tanh,
+    "quick_gelu": lambda x: x * F.sigmoid(1.702 * x),
+    "leaky_relu": lambda x: F.leaky_relu(x, 0.2),
+    "none": lambda x: x,
+}
+
+
+@dataclass
+class Context:
+    """Handed to every module of one forward pass."""
+
+    layout: Layout | None = None
+    memory: tuple[Tensor, Layout] | None = None
+    """Hidden rows and layout of the stream that cross-attention reads."""
+    shared: Mapping[Any, Any] = field(default_factory=dict)
+    """Position modules that a whole stream shares, by (configuration, heads)."""
+    tables: Mapping[str, Tensor] = field(default_factory=dict)
+    """Embedding tables by name, for tied heads."""
+    lengths: tuple[int, ...] = ()
+    """In an embedding step: tokens of every span."""
+    group: Tensor | None = None
+    """In a head step: the target that each row belongs to."""
+    groups: int = 0
+    cache: Cache | None = None
+    backend: str = "auto"
+    memo: dict[Any, Any] = field(default_factory=dict)
+
+    def once(self, key: Any, make: Callable[[], Any]) -> Any:
+        """`make()`, computed once per forward pass."""
+        if key not in self.memo:
+            self.memo[key] = make()
+        return self.memo[key]

@@ -1,0 +1,238 @@
+"""Steps: the small ordered elements of embedding and head pipelines. A step never changes the number of rows,
+except `Pool`, which answers once per group.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..config import Config
+from .context import ACTIVATIONS, Context
+
+INIT_STD = 0.02
+
+
+class Step(Config, frozen=True):
+    """One element of a pipeline; a plugin's own step is a subclass with its own `build`.
+
+    The module that `build` returns is called as `module(x, ctx)` with x [n, ...] and gives [n, out(width, dim)].
+    """
+
+    def out(self, width: int, dim: int) -> int:
+        """Width behind this step, for `width` in front of it (0 in front of ids)."""
+        return width
+
+    def build(self, width: int, dim: int) -> nn.Module:
+        """The module, for rows of `width` in a stream of `dim`."""
+        raise NotImplementedError(f"{type(self).__name__} is built by the model, not by itself")
+
+
+class Pipeline(nn.ModuleList):
+    """Steps in order."""
+
+    def __init__(self, steps: Sequence[Step], width: int, dim: int) -> None:
+        modules = []
+        for step in steps:
+            modules.append(step.build(width, dim))
+            width = step.out(width, dim)
+        super().__init__(modules)
+        self.width = width
+
+    def forward(self, x: Tensor, ctx: Context) -> Tensor:
+        for module in self:
+            x = module(x, ctx)
+        return x
+
+
+class Table(Step, frozen=True):
+    """Ids -> rows of a learned table times `scale`; -1 gives zeros; columns [n, c] are summed."""
+
+    vocab: int
+    scale: float = 1.0
+
+    def out(self, width: int, dim: int) -> int:
+        return dim
+
+    def build(self, width: int, dim: int) -> nn.Module:
+        return TableModule(self, dim)
+
+
+class TableModule(nn.Module):
+    def __init__(self, config: Table, dim: int) -> None:
+        super().__init__()
+        self.scale = config.scale
+        self.weight = nn.Parameter(torch.randn(config.vocab, dim) * INIT_STD)
+
+    def forward(self, ids: Tensor, ctx: Context) -> Tensor:
+        x = F.embedding(ids.clamp(min=0), self.weight) * (ids >= 0).unsqueeze(-1)
+        x = x * self.scale if self.scale != 1.0 else x
+        return x.sum(-2) if ids.dim() == 2 else x
+
+
+class Linear(Step, frozen=True):
+    """A linear map to `size` columns (None: the stream's dim); features [n, *width] are flattened first."""
+
+    size: int | None = None
+    bias: bool = True
+
+    def out(self, width: int, dim: int) -> int:
+        return self.size or dim
+
+    def build(self, width: int, dim: int) -> nn.Module:
+        return LinearModule(width, self.out(width, dim), self.bias)
+
+
+class LinearModule(nn.Linear):
+    def __init__(self, width: int, out: int, bias: bool) -> None:
+        super().__init__(width, out, bias)
+        nn.init.trunc_normal_(self.weight, std=min(INIT_STD * 2, 1 / math.sqrt(width)))
+        if bias:
+            nn.init.zeros_(self.bias)
+
+    def forward(self, x: Tensor, ctx: Context | None = None) -> Tensor:
+        return super().forward(x.flatten(1).to(self.weight.dtype))
+
+
+class Affine(Step, frozen=True):
+    """(x - mean) / std, with one number or one per last dimension; nothing is learned."""
+
+    mean: float | tuple[float, ...] = 0.0
+    std: float | tuple[float, ...] = 1.0
+
+    def build(self, width: int, dim: int) -> nn.Module:
+        return AffineModule(self)
+
+
+class AffineModule(nn.Module):
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, config: Affine) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(config.mean), persistent=False)
+        self.register_buffer("std", torch.tensor(config.std), persistent=False)
+
+    def forward(self, x: Tensor, ctx: Context | None = None) -> Tensor:
+        return (x.to(self.mean.dtype) - self.mean) / self.std
+
+
+class Axis(Step, frozen=True):
+    """Adds table[axis], sinusoid(axis) or linear(axis) to the stream; a token without the axis gets nothing.
+
+    `size` is the rows of the table, or the columns of a linear axis. "position" is the core's own axis.
+    """
+
+    axis: str
+    size: int
+    kind: Literal["learned", "sinusoid", "linear"] = "learned"
+    std: float = 0.3
+    """spread of the start values; embeddings of free channels leave their norm with spread 1."""
+
+    def build(self, width: int, dim: int) -> nn.Module:
+        return AxisModule(self, dim)
+
+
+class AxisModule(nn.Module):
+    def __init__(self, config: Axis, dim: int) -> None:
+        super().__init__()
+        self.config = config
+        self.table = nn.Parameter(torch.randn(config.size, dim) * config.std) if config.kind != "sinusoid" else None
+
+    def forward(self, x: Tensor, ctx: Context) -> Tensor:
+        assert ctx.layout is not None
+        values = ctx.layout.axis(self.config.axis)
+        if self.table is None:
+            return x + sinusoid(values, x.shape[-1]).to(x)
+        if self.config.kind == "linear":
+            return x + values.to(x) @ self.table
+        rows = values.clamp(min=0, max=len(self.table) - 1)
+        return x + F.embedding(rows, self.table) * (values >= 0)[:, None]
+
+
+class Act(Step, frozen=True):
+    """A named activation."""
+
+    name: str
+
+    def build(self, width: int, dim: int) -> nn.Module:
+        return FunctionModule(ACTIVATIONS[self.name])
+
+
+class Scale(Step, frozen=True):
+    """Multiplies by a constant."""
+
+    by: float
+
+    def build(self, width: int, dim: int) -> nn.Module:
+        by = self.by
+        return FunctionModule(lambda x: x * by)
+
+
+class FunctionModule(nn.Module):
+    def __init__(self, function) -> None:  # type: ignore[no-untyped-def]
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: Tensor, ctx: Context | None = None) -> Tensor:
+        return self.function(x)  # type: ignore[no-any-return]
+
+
+class Pool(Step, frozen=True):
+    """The mean of the rows of each group: [R, width] -> [G, width]."""
+
+    def build(self, width: int, dim: int) -> nn.Module:
+        return PoolModule()
+
+
+class PoolModule(nn.Module):
+    def forward(self, x: Tensor, ctx: Context) -> Tensor:
+        if ctx.group is None:
+            return x
+        count = torch.bincount(ctx.group, minlength=ctx.groups).clamp(min=1).to(x)
+        return x.new_zeros(ctx.groups, x.shape[1]).index_add(0, ctx.group, x) / count[:, None]
+
+
+class Tied(Step, frozen=True):
+    """Logits from an embedding table, by the name of its channel or role; `bias` adds one learned number per row."""
+
+    table: str
+    vocab: int
+    bias: bool = False
+
+    def out(self, width: int, dim: int) -> int:
+        return self.vocab
+
+    def build(self, width: int, dim: int) -> nn.Module:
+        return TiedModule(self)
+
+
+class TiedModule(nn.Module):
+    def __init__(self, config: Tied) -> None:
+        super().__init__()
+        self.table = config.table
+        self.bias = nn.Parameter(torch.zeros(config.vocab)) if config.bias else None
+
+    def forward(self, x: Tensor, ctx: Context) -> Tensor:
+        return F.linear(x, ctx.tables[self.table], self.bias)
+
+
+class Logits(Step, frozen=True):
+    """What an objective asks for: logits over the ids of a channel. `build` makes it `Tied` where the preset ties
+    and the channel's embedding is one table, and `Linear` elsewhere."""
+
+    channel: str
+    vocab: int
+
+
+def sinusoid(values: Tensor, dim: int, interleaved: bool = False) -> Tensor:
+    """[N] -> [N, dim] sines and cosines (Attention Is All You Need, section 3.5), halves or interleaved."""
+    rate = 10000.0 ** (-torch.arange(0, dim, 2, device=values.device).double() / dim)
+    angle = values.double()[:, None] * rate
+    both = (angle.sin(), angle.cos())
+    return (torch.stack(both, -1).flatten(-2) if interleaved else torch.cat(both, -1)).float()

@@ -1,0 +1,206 @@
+"""The plugin contract: a tokenizer turns one raw object into tokens, and says all that the core may know of them."""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+import math
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Self
+
+import msgspec
+import torch
+from torch import Tensor
+
+from .errors import ConfigError, InputError, did_you_mean
+from .nn.steps import Affine, Axis, Linear, Step, Table
+from .sequence import Span, TokenSequence
+
+
+@dataclasses.dataclass(frozen=True)
+class Exact:
+    """`decode(encode(x)) == x`."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Bounded:
+    """`decode(encode(x))` differs from x by at most `error` (largest absolute difference)."""
+
+    error: float
+
+
+@dataclasses.dataclass(frozen=True)
+class OneWay:
+    """Nothing is given back; `decode` refuses."""
+
+
+RoundTrip = Exact | Bounded | OneWay
+
+
+@dataclasses.dataclass(frozen=True)
+class Picture:
+    """What an inspector draws: a source and the tokens laid over it. Plain data, so that no drawing library is needed."""
+
+    kind: Literal["text", "image", "strip", "network"]
+    data: Any
+    """text: the string; image: uint8 or float array [h, w] or [h, w, 3]; strip: list of rows of labels;
+    network: {"nodes": [(x, y)], "edges": [(i, j)]}."""
+    marks: list[Any] = dataclasses.field(default_factory=list)
+    """One per token. text: (start, stop) characters; image: (x, y, width, height) in pixels of `data`;
+    strip: (row, column); network: node number or (i, j)."""
+    title: str = ""
+
+
+class Channel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """All that the core knows of one kind of token."""
+
+    vocab: int | None = None
+    """ids lie in [0, vocab), local to the channel."""
+    width: tuple[int, ...] | None = None
+    """features are [n, *width], in their raw dtype."""
+    mean: float | tuple[float, ...] = 0.0
+    std: float | tuple[float, ...] = 1.0
+    """embedding and regression use (x - mean) / std; the span keeps x."""
+    end: int | None = None
+    """the id that closes a field and stops generation."""
+    mask: int | None = None
+    """the id that stands for masked content; None: the core's own vector."""
+    attend: Literal["causal", "full"] = "causal"
+    """the natural rule; an objective may overrule it for what it predicts, a preset may fix it."""
+    ordered: bool = True
+    """False: the tokens of a span form a set and share one position."""
+    embed: tuple[Step, ...] | None = None
+    """content -> [n, dim]; None: a table for ids, one linear map for features."""
+    axes: tuple[Axis, ...] = ()
+    """added on the assembled stream."""
+    pairs: dict[str, int] = {}
+    """pair name -> number of labels."""
+
+    def steps(self) -> tuple[Step, ...]:
+        """The embedding pipeline of this channel where no preset brings its own."""
+        if self.width is None:
+            return self.embed or (Table(self.vocab or 0),)
+        return (Affine(self.mean, self.std), *(self.embed or (Linear(),)))
+
+    @property
+    def size(self) -> int:
+        """Numbers per token: 0 for ids."""
+        return math.prod(self.width) if self.width is not None else 0
+
+    def normal(self, features: Tensor) -> Tensor:
+        """Raw features -> (x - mean) / std, float32."""
+        return (features.float() - torch.tensor(self.mean)) / torch.tensor(self.std)
+
+    def raw(self, values: Tensor) -> Tensor:
+        """The inverse of `normal`: [n, size] -> [n, *width]."""
+        return values.reshape(-1, *(self.width or ())) * torch.tensor(self.std) + torch.tensor(self.mean)
+
+
+class _Meta(type(msgspec.Struct), abc.ABCMeta):  # type: ignore[misc]
+    pass
+
+
+class Tokenizer(msgspec.Struct, metaclass=_Meta, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One final subclass per kind of object; its fields are its configuration and the recipe's keys.
+
+    `instance` (the recipe's name for this tokenizer; its channels begin with it) and `state` (what `fit` learned,
+    as bytes) are private to the core and no recipe keys.
+    """
+
+    name: ClassVar[str]
+    """the entry point's name."""
+    round_trip: ClassVar[RoundTrip] = OneWay()
+    unit: ClassVar[int] = 1
+    """a crop starts at a multiple of this many tokens."""
+    instance: str = ""
+    state: bytes | None = None
+
+    @abc.abstractmethod
+    def channels(self) -> dict[str, Channel]:
+        """What the tokens hold, by full channel name (`self.channel(...)`); may depend on what `fit` learned."""
+
+    @abc.abstractmethod
+    def encode(self, raw: Any) -> TokenSequence:
+        """One object -> tokens. Deterministic, on the CPU; no special tokens, no normalisation.
+
+        Raises InputError for what it refuses (NaN, infinity, over the declared limits).
+        """
+
+    @abc.abstractmethod
+    def samples(self, seed: int = 0) -> Iterable[Any]:
+        """A few example objects, edge cases among them: checks, docs and the inspector use them."""
+
+    def decode(self, tokens: TokenSequence) -> Any:
+        """Tokens -> the object. Raises InputError for a cropped sequence or a one-way tokenizer."""
+        raise InputError(f"tokenizer {self.name!r} is one-way: its tokens cannot be given back")
+
+    def place(self, k: int, meta: Mapping[str, Any]) -> tuple[str, dict[str, Any]] | None:
+        """Channel and axes of token k of an object with this `meta`; None when the object is complete."""
+        raise InputError(f"tokenizer {self.name!r} does not say where generated tokens go, so it cannot generate")
+
+    def read(self, path: Path) -> Any:
+        """One object from one file. Raises InputError naming the file."""
+        raise InputError(f"{path}: tokenizer {self.name!r} reads no files")
+
+    def sniff(self, path: Path, head: bytes) -> bool:
+        """Whether a file that several plugins claim is this tokenizer's, from its first 4096 bytes."""
+        return True
+
+    def fit(self, samples: Iterable[Any]) -> Self:
+        """The same tokenizer with what the training samples taught it in `state`."""
+        return self
+
+    def save_pretrained(self, folder: Path) -> None:
+        """Write the published files of this kind of tokenizer."""
+        raise InputError(f"tokenizer {self.name!r} has no published file format")
+
+    @classmethod
+    def from_pretrained(cls, folder: Path) -> Self:
+        """Read the published files of this kind of tokenizer."""
+        raise InputError(f"tokenizer {cls.name!r} has no published file format")
+
+    def count(self, raw: Any) -> int:
+        """The number of tokens of `raw`; override only where it is cheaper than encoding."""
+        return len(self.encode(raw))
+
+    def show(self, raw: Any, tokens: TokenSequence) -> Picture | None:
+        """What an inspector draws; None: nothing."""
+        return None
+
+    # -- helpers for subclasses and the core; not to be overridden
+
+    def channel(self, part: str = "") -> str:
+        """The full name of a channel: `<instance>` or `<instance>/<part>`."""
+        instance = self.instance or self.name
+        return f"{instance}/{part}" if part else instance
+
+    def named(self, instance: str) -> Self:
+        """The same tokenizer under another instance name."""
+        if not re.fullmatch(r"[a-z][a-z0-9_-]*", instance):
+            raise ConfigError(f"tokenizer name {instance!r}: use lower-case letters, digits, '-' and '_'")
+        return msgspec.structs.replace(self, instance=instance)
+
+    def whole(self, tokens: TokenSequence) -> dict[str, Span]:
+        """This tokenizer's spans by part name. Raises InputError where one is missing, cut or there twice."""
+        found: dict[str, Span] = {}
+        known = self.channels()
+        for span in tokens.spans:
+            part = span.channel.partition("/")[2]
+            if span.channel not in known:
+                raise InputError(f"channel {span.channel!r} is not one of {self.channel()!r}; {did_you_mean(span.channel, known)}")
+            if span.part is not None:
+                first, total = span.part
+                raise InputError(
+                    f"cannot decode a cropped sequence: it holds tokens {first}-{first + len(span) - 1} of the {total} of {span.channel!r}"
+                )
+            if part in found:
+                raise InputError(f"cannot decode two objects at once: {span.channel!r} occurs twice; select one first")
+            found[part] = span
+        return found
+
+    @classmethod
+    def config_fields(cls) -> dict[str, msgspec.structs.FieldInfo]:
+        """The configuration fields, without the core's own."""
+        return {f.name: f for f in msgspec.structs.fields(cls) if f.name not in ("instance", "state")}
