@@ -1,0 +1,20 @@
+"""What every test may use. One thread: tests run side by side, and their models are small."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def data_folder() -> Path:
+    """The folder of third-party data named by OMNITOK_DATA; the test is skipped where it is unset."""
+    folder = os.environ.get("OMNITOK_DATA")
+    if not folder:
+        pytest.skip("OMNITOK_DATA is not set")
+    if not Path(folder).is_dir():
+        pytest.fail(f"OMNITOK_DATA={folder} is not a folder")
+    return Path(folder)
