@@ -146,7 +146,10 @@ class AxisModule(nn.Module):
 
     def forward(self, x: Tensor, ctx: Context) -> Tensor:
         assert ctx.layout is not None
-        values = ctx.layout.axis(self.config.axis)
+        return self.add(x, ctx.layout.axis(self.config.axis))
+
+    def add(self, x: Tensor, values: Tensor) -> Tensor:
+        """x [n, dim] and the axis of the same rows -> their sum."""
         if self.table is None:
             return x + sinusoid(values, x.shape[-1]).to(x)
         if self.config.kind == "linear":

@@ -1,0 +1,314 @@
+"""The model: named streams of blocks, the channels' embeddings and the objectives' heads, joined by `build`.
+
+Parameters live in scopes: `streams.*` (the preset), `channels.<name>.*`, `axes.<name>.*` (axes that channels share) and
+`heads.<name>.*`. Shape letters: N flat tokens, D model dim.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from .batch import MASKED, Ask, PackedBatch, Schema
+from .batch import Stream as PackedStream
+from .config import Config
+from .errors import ConfigError, did_you_mean, unknown_name
+from .nn.attention import Attention
+from .nn.cache import Cache
+from .nn.context import Context
+from .nn.mixers import Residual
+from .nn.norms import Norm
+from .nn.positions import PairTable
+from .nn.steps import Axis, Linear, Logits, Pipeline, Step, Table, TableModule, Tied
+from .tokenizer import Channel
+
+CONTROL = "control"
+"""The core's own channel: id 0 is the vector of masked content, id 1 + i the readout of the i-th task that reads one."""
+
+
+class Stream(Config, frozen=True):
+    """Embedding steps -> blocks -> norm -> head steps."""
+
+    dim: int
+    blocks: tuple[tuple[Residual, ...], ...] = ()
+    norm: Norm | None = None
+    embed: dict[str, tuple[Step, ...]] = {}
+    """role -> steps, for presets that bring their own"""
+    steps: tuple[Step, ...] = ()
+    """on the assembled stream"""
+    heads: dict[str, tuple[Step, ...]] = {}
+    """"<role>" or "<role>/masked" -> steps"""
+    memory: str | None = None
+    """an earlier stream that cross-attention reads"""
+    attend: Literal["causal", "full"] | None = None
+    """a rule fixed for all channels"""
+
+    def mixers(self) -> Iterator[Config]:
+        return (r.mixer for block in self.blocks for r in block)
+
+
+class Model(Config, frozen=True):
+    """Named streams, in order; a next-token head shares the embedding table where `tie` says so."""
+
+    streams: dict[str, Stream]
+    tie: bool = False
+
+
+class Preset(Config, frozen=True):
+    """A published or generic architecture: fields that people set, and the model they make.
+
+    `name` is the recipe's word for it, `roles` the channels that it names.
+    """
+
+    def model(self, bound: Mapping[str, Channel], channels: Mapping[str, Channel]) -> Model:
+        """The configuration, sized by the channels bound to its roles; `channels` are all of them."""
+        raise NotImplementedError
+
+
+class StreamModule(nn.Module):
+    """One stream's own parameters."""
+
+    def __init__(self, config: Stream) -> None:
+        super().__init__()
+        dim = config.dim
+        self.config = config
+        self.embed = named_modules({r: Pipeline(s, 0, dim) for r, s in config.embed.items()}, "role")
+        self.steps = Pipeline(config.steps, dim, dim)
+        self.blocks = nn.ModuleList(nn.ModuleDict({r.name: r.build(dim) for r in block}) for block in config.blocks)
+        self.norm = config.norm.build(dim, dim) if config.norm else None
+        self.heads = named_modules({h: Pipeline(s, dim, dim) for h, s in config.heads.items()}, "head")
+        self.shared_keys: list[Any] = []
+        self.shared = nn.ModuleList()
+        for mixer in config.mixers():
+            for p in getattr(mixer, "positions", ()):
+                assert isinstance(mixer, Attention)
+                key = (p, mixer.heads, mixer.head_dim or dim // mixer.heads)
+                if p.shared and key not in self.shared_keys:
+                    self.shared_keys.append(key)
+                    self.shared.append(p.build(*key[1:]))
+        self._damp()
+
+    def _damp(self) -> None:
+        """Maps that write into the residual stream start smaller, by 1 / sqrt(number of residuals) (GPT-2)."""
+        writers = [m for n, m in self.blocks.named_modules() if n.endswith((".o", ".down", "mixer.out"))]
+        for module in writers:
+            module.weight.data.mul_(1 / math.sqrt(max(1, sum(map(len, self.config.blocks)))))
+
+    def forward(self, x: Tensor, ctx: Context) -> Tensor:
+        x = self.steps(x, ctx)
+        for block in self.blocks:
+            for residual in block.values():
+                x = residual(x, ctx)
+        return self.norm(x, ctx) if self.norm else x
+
+
+class Transformer(nn.Module):
+    """The whole model; made by `build`. Call it with a batch: {task: answers at the rows that were asked}."""
+
+    def __init__(
+        self,
+        config: Model,
+        channels: Mapping[str, Channel],
+        heads: Mapping[str, tuple[Step, ...]],
+        roles: Mapping[str, str],
+        readouts: tuple[str, ...] = (),
+    ) -> None:
+        super().__init__()
+        self.config, self.channel_info, self.readouts = config, dict(channels), readouts
+        self.roles = dict(roles)
+        dims = {s.dim for s in config.streams.values()}
+        self.dim = next(iter(dims))
+        bound = set(roles.values())
+        free = {n: c for n, c in channels.items() if n not in bound}
+        self.streams = nn.ModuleDict({n: StreamModule(s) for n, s in config.streams.items()})
+        rms = Norm("rms")
+        self.channels = named_modules({n: Pipeline((*c.steps(), rms), c.size, self.dim) for n, c in free.items()}, "channel")
+        self.axis_names = {n: tuple(a.axis for a in c.axes) for n, c in free.items()}
+        self.axes = named_modules({a.axis: a.build(self.dim, self.dim) for a in shared_axes(free)}, "axis")
+        self.head_stream: dict[str, str] = {}
+        self.heads = named_modules(dict(self._own_heads(heads)), "head")
+        self.schema = schema_of(config, channels, bound)
+
+    def _own_heads(self, heads: Mapping[str, tuple[Step, ...]]) -> Iterator[tuple[str, Pipeline]]:
+        """Heads that no preset brings, with what they ask for resolved."""
+        of_channel = {c: r for r, c in self.roles.items()}
+        for name, steps in heads.items():
+            channel, slash, rest = name.rpartition("/masked")
+            role = of_channel.get(channel if slash else name)
+            preset_head = None if role is None else f"{role}{'/masked' if slash else ''}{rest if slash else ''}"
+            stream = next((n for n, s in self.config.streams.items() if preset_head in s.heads), None)
+            if stream is not None:
+                self.head_stream[name] = stream
+                self.preset_heads = {**getattr(self, "preset_heads", {}), name: preset_head}
+            else:
+                yield name, Pipeline([self._resolve(s) for s in steps], self.dim, self.dim)
+
+    def _resolve(self, step: Step) -> Step:
+        if not isinstance(step, Logits):
+            return step
+        tied = self.config.tie and step.channel in self.tables()
+        return Tied(step.channel, step.vocab) if tied else Linear(step.vocab, bias=False)
+
+    def tables(self) -> dict[str, Tensor]:
+        """Embedding tables by channel, and by role for bound channels."""
+        found: dict[str, Tensor] = {}
+        for name, pipe in self.channels.items():
+            if isinstance(pipe[0], TableModule):
+                found[name] = pipe[0].weight
+        for stream in self.streams.values():
+            for role, pipe in stream.embed.items():
+                if len(pipe) and isinstance(pipe[0], TableModule):
+                    found.setdefault(role, pipe[0].weight)
+                    found.setdefault(self.roles.get(role, role), pipe[0].weight)
+        return found
+
+    def forward(self, batch: PackedBatch, cache: Cache | None = None, backend: str = "auto") -> dict[str, Tensor]:
+        """Answers by task: [R, ...] per asked row, or [G, ...] per group where the head pools."""
+        hidden = self.hidden(batch, cache, backend)
+        return {task: self.answer(hidden[ask.stream], ask) for task, ask in batch.asks.items()}
+
+    def hidden(self, batch: PackedBatch, cache: Cache | None = None, backend: str = "auto") -> dict[str, Tensor]:
+        """The last layer's [N, D] of every stream in the batch."""
+        out: dict[str, Tensor] = {}
+        done: dict[str, Any] = {}
+        tables = self.tables()
+        for name, module in self.streams.items():
+            if name not in batch.streams:
+                continue
+            packed = batch.streams[name]
+            layout = cache.extend(packed.layout) if cache is not None else packed.layout
+            shared = dict(zip(module.shared_keys, module.shared, strict=True))
+            ctx = Context(layout, done.get(module.config.memory), shared, tables, cache=cache, backend=backend)
+            out[name] = module(self.embed(packed, module, layout, ctx), ctx)
+            done[name] = (out[name], layout)
+        return out
+
+    def embed(self, packed: PackedStream, module: StreamModule, layout: Any, ctx: Context) -> Tensor:
+        """Every channel's content -> vectors, put back into the order of the stream: [N, D]."""
+        of_channel = {c: r for r, c in self.roles.items()}
+        parts, rows = [], []
+        for name, content in packed.content.items():
+            local = Context(layout, tables=ctx.tables, lengths=content.lengths)
+            role = of_channel.get(name)
+            if role in module.embed:
+                y = self._masked(module.embed[role](content.value, local), content.rows, layout)
+            elif name in self.channels:
+                y = self._masked(self.channels[name](content.value, local), content.rows, layout)
+                for axis in self.axis_names[name]:
+                    y = self.axes[axis].add(y, layout.axes[axis][content.rows])
+            else:
+                raise unknown_name("channel", name, self.channel_info, "this model's channels")
+            parts.append(y)
+            rows.append(content.rows)
+        if not parts:
+            return next(self.parameters()).new_zeros(0, self.dim)
+        place = torch.cat(rows)
+        back = torch.empty_like(place)
+        back[place] = torch.arange(len(place), device=place.device)
+        return torch.cat(parts)[back]
+
+    def _masked(self, y: Tensor, rows: Tensor, layout: Any) -> Tensor:
+        """Masked rows lose their content; positions are added later and stay."""
+        if MASKED not in layout.axes:
+            return y
+        hidden = layout.axes[MASKED][rows] >= 0
+        blank = self.channels[CONTROL](rows.new_zeros(1), Context())
+        return torch.where(hidden[:, None], blank.to(y.dtype), y)
+
+    def answer(self, hidden: Tensor, ask: Ask) -> Tensor:
+        """One head at the rows that an ask names."""
+        ctx = Context(tables=self.tables(), group=ask.group, groups=len(ask.weight))
+        return self.head(ask.head)(hidden[ask.rows], ctx)  # type: ignore[no-any-return]
+
+    def head(self, name: str) -> nn.Module:
+        """A head by name: the preset's, or one that an objective asked for."""
+        if name in self.head_stream:
+            stream = self.streams[self.head_stream[name]]
+            return stream.heads[self.preset_heads[name]]  # type: ignore[union-attr, index, return-value]
+        if name not in self.heads:
+            raise unknown_name("head", name, [*self.heads, *self.head_stream], "this model's heads")
+        return self.heads[name]
+
+
+def build(
+    preset: Preset | Model,
+    channels: Mapping[str, Channel],
+    heads: Mapping[str, tuple[Step, ...]] | None = None,
+    readouts: tuple[str, ...] = (),
+    roles: Mapping[str, str] | None = None,
+) -> Transformer:
+    """Join a preset (or your own Model), the tokenizers' channels and the objectives' heads into one model.
+
+    `roles` binds a preset's roles to channels; one candidate binds itself. Raises ConfigError by name where a role,
+    channel, axis or attention rule does not fit.
+    """
+    channels = dict(channels)
+    bound_roles = bind(getattr(preset, "roles", ()), channels, roles or {})
+    channels[CONTROL] = Channel(vocab=1 + len(readouts), attend="full")
+    bound = {r: channels[c] for r, c in bound_roles.items()}
+    config = preset.model(bound, channels) if isinstance(preset, Preset) else preset
+    if len({s.dim for s in config.streams.values()}) != 1:
+        raise ConfigError("all streams of a model share one dim")
+    return Transformer(config, channels, heads or {}, bound_roles, readouts)
+
+
+def bind(roles: tuple[str, ...], channels: Mapping[str, Channel], given: Mapping[str, str]) -> dict[str, str]:
+    """role -> channel. A single role takes a single channel by itself."""
+    for role, channel in given.items():
+        if role not in roles:
+            raise ConfigError(f"this preset has no role {role!r}; {did_you_mean(role, roles, 'roles')}")
+        if channel not in channels:
+            raise unknown_name(f"channel for role {role!r}:", channel, channels, "channels")
+    out = dict(given)
+    if len(roles) == 1 and len(channels) == 1 and not out:
+        out = {roles[0]: next(iter(channels))}
+    by_part = {c.rpartition("/")[2]: c for c in channels}
+    for role in roles:
+        if role not in out and role in by_part and sum(c.rpartition("/")[2] == role for c in channels) == 1:
+            out[role] = by_part[role]
+    return out
+
+
+def shared_axes(channels: Mapping[str, Channel]) -> list[Axis]:
+    """One axis step per axis name. Raises ConfigError where two channels disagree about it."""
+    found: dict[str, tuple[str, Axis]] = {}
+    for name, channel in channels.items():
+        for axis in channel.axes:
+            other = found.setdefault(axis.axis, (name, axis))
+            if other[1] != axis:
+                raise ConfigError(f"channels {other[0]!r} and {name!r} disagree about axis {axis.axis!r}: {other[1]} and {axis}")
+    return [axis for _, axis in found.values()]
+
+
+def schema_of(config: Model, channels: Mapping[str, Channel], bound: set[str]) -> Schema:
+    """All that batches for this model must be filled up to."""
+    axes = {a.axis: a.size if a.kind == "linear" else 0 for a in shared_axes({n: c for n, c in channels.items() if n not in bound})}
+    pairs = {p for c in channels.values() for p in c.pairs}
+    for stream in config.streams.values():
+        for step in stream.steps:
+            if isinstance(step, Axis) and step.axis != "position":
+                axes.setdefault(step.axis, step.size if step.kind == "linear" else 0)
+        for mixer in stream.mixers():
+            for axis in mixer.axes():  # type: ignore[attr-defined]
+                if axis != "position":
+                    axes.setdefault(axis, 0)
+            if isinstance(mixer, Attention):
+                pairs |= {p.name for p in mixer.positions if isinstance(p, PairTable)} | ({mixer.over} if mixer.over else set())
+    rules = {n: c.attend for n, c in channels.items()}
+    sets = frozenset(n for n, c in channels.items() if not c.ordered)
+    return Schema(rules, axes, tuple(sorted(pairs)), sets, {n: s.attend for n, s in config.streams.items()})
+
+
+def named_modules(modules: Mapping[str, nn.Module], kind: str) -> nn.ModuleDict:
+    """A ModuleDict, with an error for the few names that torch keeps for itself."""
+    for name in modules:
+        if "." in name or hasattr(nn.ModuleDict, name):
+            raise ConfigError(f"{kind} name {name!r} cannot be used in a model: choose another")
+    return nn.ModuleDict(modules)
+
+
+__all__ = ["CONTROL", "Model", "Preset", "Stream", "Table", "Transformer", "build"]

@@ -1,0 +1,119 @@
+"""Attention: one formula, softmax(score + bias) over what is visible, computed by interchangeable backends.
+
+Shape letters: N flat tokens, H heads, K head dim, D model dim.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor, nn
+
+from ..layout import Layout
+from . import backends
+from .context import Context
+from .mixers import Mixer, linear
+from .norms import Norm
+from .positions import PairTableModule, Position, RopeModule
+
+
+class Attention(Mixer, frozen=True):
+    """Scaled dot-product attention over self or memory."""
+
+    heads: int
+    kv_heads: int | None = None
+    head_dim: int | None = None
+    source: Literal["self", "memory"] = "self"
+    memory_dim: int | None = None
+    scale: float | None = None
+    """None: head_dim ** -0.5"""
+    bias: bool = True
+    out_bias: bool | None = None
+    """None: as `bias`"""
+    qk_norm: Norm | None = None
+    positions: tuple[Position, ...] = ()
+    window: int | None = None
+    """keys nearer than this along `window_axis`"""
+    window_axis: str = "position"
+    over: str | None = None
+    """only keys that a pair of this name connects"""
+
+    def axes(self) -> tuple[str, ...]:
+        windows = (self.window_axis,) if self.window is not None else ()
+        return (*windows, *(a for p in self.positions for a in p.axes()))
+
+    def build(self, dim: int) -> nn.Module:
+        return AttentionModule(self, dim)
+
+
+@dataclass(frozen=True, eq=False)
+class Spec:
+    """What a backend must honour beside the visibility rule."""
+
+    scale: float
+    biases: tuple[PairTableModule, ...] = ()
+    window: int | None = None
+    window_axis: str = "position"
+    over: str | None = None
+    ordered: bool = True
+
+    @property
+    def plain(self) -> bool:
+        """Nothing but the rule."""
+        return not self.biases and self.window is None and self.over is None and self.ordered
+
+    @property
+    def key(self) -> object:
+        """What decides masks and biases: equal keys share them within one forward pass."""
+        return (self.biases, self.window, self.window_axis, self.over, self.ordered)
+
+
+class AttentionModule(nn.Module):
+    def __init__(self, config: Attention, dim: int) -> None:
+        super().__init__()
+        self.config = config
+        self.heads, self.kv_heads = config.heads, config.kv_heads or config.heads
+        self.head_dim = config.head_dim or dim // config.heads
+        source = config.memory_dim or dim
+        self.q = linear(dim, self.heads * self.head_dim, config.bias)
+        self.k = linear(source, self.kv_heads * self.head_dim, config.bias)
+        self.v = linear(source, self.kv_heads * self.head_dim, config.bias)
+        self.o = linear(self.heads * self.head_dim, dim, config.bias if config.out_bias is None else config.out_bias)
+        if config.qk_norm:
+            self.q_norm = config.qk_norm.build(self.head_dim, dim)
+            self.k_norm = config.qk_norm.build(self.head_dim, dim)
+        self.own = nn.ModuleList(p.build(self.heads, self.head_dim) for p in config.positions if not p.shared)
+
+    def positions(self, ctx: Context) -> list[nn.Module]:
+        own = iter(self.own)
+        return [ctx.shared[p, self.heads, self.head_dim] if p.shared else next(own) for p in self.config.positions]
+
+    def forward(self, x_ND: Tensor, ctx: Context) -> Tensor:
+        assert ctx.layout is not None
+        memory = self.config.source == "memory"
+        source, keys = ctx.memory if memory and ctx.memory is not None else (x_ND, ctx.layout)
+        terms = self.positions(ctx)
+        q_NHK = self._heads(self.q(x_ND), self.heads)
+        k_MHK = self._heads(self.k(source), self.kv_heads)
+        v_MHK = self._heads(self.v(source), self.kv_heads)
+        if self.config.qk_norm:
+            q_NHK, k_MHK = self.q_norm(q_NHK, ctx), self.k_norm(k_MHK, ctx)
+        for term in terms:
+            if isinstance(term, RopeModule):
+                q_NHK = term.rotate(q_NHK, self._rope(term, ctx.layout, ctx))
+                k_MHK = term.rotate(k_MHK, self._rope(term, keys, ctx))
+        out = backends.attend(q_NHK, k_MHK, v_MHK, ctx.layout, keys, self._spec(terms, memory), ctx, self)
+        return self.o(out)  # type: ignore[no-any-return]
+
+    def _heads(self, x: Tensor, heads: int) -> Tensor:
+        return x.view(len(x), heads, self.head_dim)
+
+    def _rope(self, term: RopeModule, layout: Layout, ctx: Context) -> list[tuple[Tensor, Tensor]]:
+        return ctx.once(("rope", term, id(layout)), lambda: term.tables(layout))  # type: ignore[no-any-return]
+
+    def _spec(self, terms: list[nn.Module], memory: bool) -> Spec:
+        c = self.config
+        scale = self.head_dim**-0.5 if c.scale is None else c.scale
+        biases = tuple(t for t in terms if isinstance(t, PairTableModule))
+        return Spec(scale, biases, c.window, c.window_axis, c.over, not memory)

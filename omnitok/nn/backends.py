@@ -1,0 +1,237 @@
+"""Attention backends, each equal to `dense` in the tests, and the choice among them.
+
+`dense` one masked call over the flat stream (the reference); `split` one call per run of equal documents (the CPU
+default, and the only Python loop: over runs, never over tokens); `rows` a ragged grid; `edges` gather and scatter
+along pairs; `varlen` and `flex` CUDA kernels. Shape letters: N queries, M keys, H heads, K head dim.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..errors import ConfigError, unknown_name
+from ..layout import Layout
+from .block import Block, dense_block, grid_block, run_blocks
+from .context import Context
+
+if TYPE_CHECKING:
+    from .attention import Spec
+
+Backend = Callable[[Tensor, Tensor, Tensor, Layout, Layout, "Spec", Context], Tensor]
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, queries: Layout, keys: Layout, spec: Spec, ctx: Context, owner: Any) -> Tensor:
+    """q [N, H, K], k and v [M, Hk, K] -> [N, H * K]."""
+    if ctx.cache is not None and spec.ordered:
+        return _cached(q, k, v, spec, ctx, owner)
+    name = ctx.backend if ctx.backend != "auto" else choose(q, queries, keys, spec)
+    if name not in BACKENDS:
+        raise unknown_name("attention backend", name, BACKENDS)
+    return BACKENDS[name](q, k, v, queries, keys, spec, ctx)
+
+
+def choose(q: Tensor, queries: Layout, keys: Layout, spec: Spec) -> str:
+    """The fastest backend that can compute this."""
+    if spec.over is not None:
+        return "edges"
+    if queries is not keys:
+        return "rows"
+    half = q.dtype in (torch.bfloat16, torch.float16)
+    return "varlen" if q.is_cuda and half and spec.plain and all(r.rule != "order" for r in queries.runs) else "split"
+
+
+def dense(q: Tensor, k: Tensor, v: Tensor, queries: Layout, keys: Layout, spec: Spec, ctx: Context) -> Tensor:
+    block = ctx.once(("dense", id(queries), id(keys), spec.ordered), lambda: dense_block(queries, keys, spec.ordered))
+    return _sdpa(q[None], k[None], v[None], block, spec, ctx)[0]
+
+
+def rows(q: Tensor, k: Tensor, v: Tensor, queries: Layout, keys: Layout, spec: Spec, ctx: Context) -> Tensor:
+    block = ctx.once(("rows", id(queries), id(keys), spec.ordered), lambda: grid_block(queries, keys, spec.ordered))
+    out = _sdpa(queries.grid.rows(q), keys.grid.rows(k), keys.grid.rows(v), block, spec, ctx)
+    return queries.grid.flat(out)
+
+
+def split(q: Tensor, k: Tensor, v: Tensor, queries: Layout, keys: Layout, spec: Spec, ctx: Context) -> Tensor:
+    """`Tensor.split`, because its backward is one concatenation where slicing allocates the whole stream every time."""
+    if queries is not keys:
+        raise ConfigError("the split backend is for self-attention; cross-attention uses rows or dense")
+    blocks = ctx.once(("split", id(queries)), lambda: run_blocks(queries))
+    sizes = [b.shape[0] * b.shape[1] for b in blocks]
+    out = [
+        _sdpa(*(x.unflatten(0, b.shape[:2]) for x in part), b, spec, ctx).flatten(0, 1)
+        for b, *part in zip(blocks, q.split(sizes), k.split(sizes), v.split(sizes), strict=True)
+    ]
+    return torch.cat(out) if len(out) != 1 else out[0]
+
+
+def edges(q: Tensor, k: Tensor, v: Tensor, queries: Layout, keys: Layout, spec: Spec, ctx: Context) -> Tensor:
+    """Softmax over the pairs that end at each query: linear in the number of pairs."""
+    if spec.over is None or queries is not keys:
+        raise ConfigError("the edges backend is for self-attention restricted to pairs: set `over` to a pair name")
+    over = spec.over
+    (i, j), bias = ctx.once(("edges", id(queries), spec.key), lambda: _edge_list(queries, over, spec))
+    repeat = q.shape[1] // k.shape[1]
+    k, v = (x.repeat_interleave(repeat, 1) if repeat > 1 else x for x in (k, v))
+    score = (q[i] * k[j]).sum(-1) * spec.scale
+    score = score if bias is None else score + bias
+    index = i[:, None].expand_as(score)
+    top = score.detach().new_full((len(q), q.shape[1]), -torch.inf).scatter_reduce(0, index, score.detach(), "amax")
+    weight = (score - top[i]).exp()
+    total = weight.new_zeros(len(q), q.shape[1]).index_add(0, i, weight)
+    out = v.new_zeros(len(q), *v.shape[1:]).index_add(0, i, weight[..., None] * v[j])
+    return (out / total.clamp(min=1e-30)[..., None]).flatten(1)
+
+
+def _edge_list(layout: Layout, over: str, spec: Spec) -> tuple[Tensor, Tensor | None]:
+    """Distinct visible pairs [2, E] and their bias [E, H]."""
+    ends, _ = layout.pairs[over]
+    cells = torch.unique(ends[0] * len(layout) + ends[1])
+    i, j = cells // len(layout), cells % len(layout)
+    keep = (layout.segment[i] == layout.segment[j]) & (layout.order[j] <= layout.order[i])
+    if spec.window is not None:
+        axis = layout.axis(spec.window_axis)
+        keep &= (axis[i] - axis[j]).abs() < spec.window
+    i, j = i[keep], j[keep]
+    bias = None
+    for term in spec.biases:
+        pairs, labels = layout.pairs[term.config.name]
+        found = pairs[0] * len(layout) + pairs[1]
+        at = torch.searchsorted(cells[keep], found).clamp(max=max(len(i) - 1, 0))
+        hit = (cells[keep][at] == found) if len(i) else torch.zeros_like(found, dtype=torch.bool)
+        part = term.weight.new_zeros(len(i), term.weight.shape[1]).index_add(0, at[hit], term.weight[labels[hit]])
+        bias = part if bias is None else bias + part
+    return torch.stack([i, j]), bias
+
+
+def varlen(q: Tensor, k: Tensor, v: Tensor, queries: Layout, keys: Layout, spec: Spec, ctx: Context) -> Tensor:
+    """One kernel call per rule over ragged documents (CUDA, bf16 or fp16)."""
+    if queries is not keys or not spec.plain or any(r.rule == "order" for r in queries.runs):
+        raise ConfigError("the varlen backend is for plain causal or full self-attention; use split, rows or flex")
+    repeat = q.shape[1] // k.shape[1]
+    k, v = (x.repeat_interleave(repeat, 1) if repeat > 1 else x for x in (k, v))
+    out = []
+    for part, causal, offsets, longest in ctx.once(("varlen", id(queries)), lambda: _varlen_parts(queries)):
+        three = (x[part].contiguous() for x in (q, k, v))
+        out.append(_varlen_call()(*three, offsets, offsets, longest, longest, causal, spec.scale))
+    return torch.cat(out).flatten(1)
+
+
+def _varlen_parts(layout: Layout) -> list[tuple[slice, bool, Tensor, int]]:
+    """Runs come sorted by rule, so each rule is one slice of the stream."""
+    parts, at = [], 0
+    for causal in (True, False):
+        lengths = [r.length for r in layout.runs if (r.rule == "causal") == causal for _ in range(r.count)]
+        if lengths:
+            offsets = torch.tensor([0, *lengths]).cumsum(0).int().to(layout.segment.device)
+            parts.append((slice(at, at + sum(lengths)), causal, offsets, max(lengths)))
+            at += sum(lengths)
+    return parts
+
+
+@cache
+def _varlen_call() -> Callable[..., Tensor]:
+    """The kernel's signature changed between torch 2.11 (`is_causal`) and 2.12 (`window_size`); this is the shim."""
+    from torch.nn.attention.varlen import varlen_attn
+
+    known = inspect.signature(varlen_attn).parameters
+
+    def call(q: Tensor, k: Tensor, v: Tensor, cq: Tensor, ck: Tensor, mq: int, mk: int, causal: bool, scale: float) -> Tensor:
+        rule: dict[str, Any] = {"is_causal": causal} if "is_causal" in known else {"window_size": (-1, 0) if causal else (-1, -1)}
+        if "scale" in known:
+            rule["scale"] = scale
+        else:  # the kernel divides by sqrt(head dim) itself
+            q = q * (scale * q.shape[-1] ** 0.5)
+        return varlen_attn(q, k, v, cq, ck, mq, mk, **rule)  # type: ignore[no-any-return]
+
+    return call
+
+
+def flex(q: Tensor, k: Tensor, v: Tensor, queries: Layout, keys: Layout, spec: Spec, ctx: Context) -> Tensor:
+    """FlexAttention: the visibility rule and a window as its `mask_mod`; compiled on CUDA. No backward on CPU."""
+    from torch.nn.attention.flex_attention import create_block_mask, flex_attention
+
+    if spec.biases or spec.over is not None:
+        raise ConfigError("the flex backend takes the visibility rule and a window, no pair biases; use split, rows or edges")
+    seg_q, seg_k, ord_q, ord_k = queries.segment, keys.segment, queries.order, keys.order
+
+    def visible(b: Tensor, h: Tensor, i: Tensor, j: Tensor) -> Tensor:
+        ok = seg_q[i] == seg_k[j]
+        if spec.ordered:
+            ok = ok & (ord_k[j] <= ord_q[i])
+        if spec.window is not None:
+            ok = ok & ((queries.axis(spec.window_axis)[i] - keys.axis(spec.window_axis)[j]).abs() < spec.window)
+        return ok
+
+    mask = ctx.once(
+        ("flex", id(queries), id(keys), spec.key),
+        lambda: create_block_mask(visible, None, None, len(queries), len(keys), device=q.device.type),
+    )
+    call = _compiled_flex() if q.is_cuda else flex_attention
+    three = (x.transpose(0, 1)[None] for x in (q, k, v))
+    out = call(*three, block_mask=mask, scale=spec.scale, enable_gqa=q.shape[1] != k.shape[1])
+    return out[0].transpose(0, 1).flatten(1)  # type: ignore[no-any-return]
+
+
+@cache
+def _compiled_flex() -> Callable[..., Tensor]:
+    from torch.nn.attention.flex_attention import flex_attention
+
+    return torch.compile(flex_attention, dynamic=True)
+
+
+BACKENDS: dict[str, Backend] = {"dense": dense, "split": split, "rows": rows, "edges": edges, "varlen": varlen, "flex": flex}
+
+
+def _cached(q: Tensor, k: Tensor, v: Tensor, spec: Spec, ctx: Context, owner: Any) -> Tensor:
+    assert ctx.cache is not None and ctx.layout is not None
+    keys, values = ctx.cache.write(owner, k, v)
+    block = ctx.once("cache", ctx.cache.block)
+    grid = ctx.layout.grid
+    return grid.flat(_sdpa(grid.rows(q), keys, values, block, spec, ctx))
+
+
+def _sdpa(q: Tensor, k: Tensor, v: Tensor, block: Block, spec: Spec, ctx: Context) -> Tensor:
+    """[B, Q, H, K] each -> [B, Q, H * K]. A query that sees nothing gives 0."""
+    mask, causal = ctx.once(("mask", id(block), spec.key), lambda: _mask(block, spec))
+    three = (x.transpose(1, 2) for x in (q, k, v))
+    if mask is not None and mask.is_floating_point():
+        mask = mask.to(q.dtype)
+    out = F.scaled_dot_product_attention(
+        *three, attn_mask=mask, is_causal=causal, scale=spec.scale, enable_gqa=q.shape[2] != k.shape[2]
+    )
+    return out.transpose(1, 2).flatten(2)
+
+
+def _mask(block: Block, spec: Spec) -> tuple[Tensor | None, bool]:
+    """The bool or float mask [B, 1 or H, Q, K] of a block, and whether the kernel's own causal rule is enough."""
+    bias = None
+    for term in spec.biases:
+        part = term.bias(block)
+        bias = part if bias is None or part is None else bias + part
+    narrow = spec.window is not None or spec.over is not None
+    if bias is None and not narrow and block.causal:
+        return None, True
+    allowed = block.mask()
+    if spec.window is not None:
+        near = (block.query_axis(spec.window_axis)[:, :, None] - block.key_axis(spec.window_axis)[:, None, :]).abs() < spec.window
+        allowed = near if allowed is None else allowed & near
+    if spec.over is not None:
+        listed = _listed(block, spec.over)
+        allowed = listed if allowed is None else allowed & listed
+    if bias is None:
+        return (None if allowed is None else allowed[:, None]), False
+    return (bias if allowed is None else bias.masked_fill(~allowed[:, None], -torch.inf)), False
+
+
+def _listed(block: Block, over: str) -> Tensor:
+    listed = torch.zeros(block.shape, dtype=torch.bool, device=block.query_axis("position").device)
+    if over in block.pairs:
+        listed.view(-1)[block.pairs[over][0]] = True
+    return listed

@@ -1,0 +1,86 @@
+"""The key-value cache: preallocated slots per document, with the structure columns that the visibility rule needs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..layout import Layout
+from .block import Block, Labels
+
+
+class Cache:
+    """Keys and values of `documents` growing documents. Shape letters: S documents, C slots.
+
+    A forward pass with a cache calls `extend` once with the structure of the new tokens (order, position and pairs
+    relative to the new part); every attention then writes its keys and values and reads all of them.
+    """
+
+    def __init__(self, documents: int, capacity: int = 64) -> None:
+        self.documents, self.capacity = documents, capacity
+        self.lengths = torch.zeros(documents, dtype=torch.long)
+        self.columns: dict[str, Tensor] = {}
+        self.layers: dict[Any, tuple[Tensor, Tensor]] = {}
+        self.layout: Layout | None = None
+
+    def extend(self, layout: Layout) -> Layout:
+        """Reserve slots for these tokens and return their layout, shifted behind what is held."""
+        device = layout.segment.device
+        before = self.lengths.to(device)
+        added = torch.tensor(layout.lengths, device=device)
+        held = before[layout.segment]
+        start = added.cumsum(0) - added
+        self.row = layout.segment
+        self.slot = held + torch.arange(len(layout), device=device) - start[layout.segment]
+        self.before, self.lengths = before, before + added
+        self.width = int(self.lengths.max())
+        while self.capacity < self.width:
+            self.capacity *= 2
+        moved = layout.replace(order=layout.order + held, position=layout.position + held)
+        for name, values in {"order": moved.order, "position": moved.position, **moved.axes}.items():
+            self._put(self.columns, name, values)
+        self.layout = moved
+        return moved
+
+    def write(self, owner: Any, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """New keys and values [N, H, K] in; all of them [S, width, H, K] out."""
+        held = dict(zip("kv", self.layers.get(owner, ()), strict=False))
+        self._put(held, "k", k)
+        self._put(held, "v", v)
+        self.layers[owner] = (held["k"], held["v"])
+        return held["k"][:, : self.width], held["v"][:, : self.width]
+
+    def block(self) -> Block:
+        """The new queries against everything held."""
+        assert self.layout is not None
+        layout, grid, width = self.layout, self.layout.grid, self.width
+        column = torch.arange(width, device=layout.segment.device)
+        held = column[None] < self.lengths[:, None]
+        seen = self.columns["order"][:, None, :width] <= layout.order[grid.index][:, :, None]
+        allowed = seen & held[:, None] & grid.valid[:, :, None]
+        shape = (self.documents, grid.index.shape[1], width)
+
+        def key_axis(name: str) -> Tensor:
+            return self.columns[name][:, :width]
+
+        free = None if bool(allowed.all()) else allowed
+        return Block(shape, lambda a: layout.axis(a)[grid.index], key_axis, self._pairs(layout, shape), False, free)
+
+    def _pairs(self, layout: Layout, shape: tuple[int, int, int]) -> dict[str, Labels]:
+        """Pairs among the new tokens; their keys lie behind what was held before."""
+        out = {}
+        for name, (ends, labels) in layout.pairs.items():
+            if len(labels):
+                out[name] = (layout.grid.place[ends[0]] * shape[2] + self.slot[ends[1]], labels)
+        return out
+
+    def _put(self, store: dict[str, Tensor], name: str, values: Tensor) -> None:
+        held = store.get(name)
+        if held is None or held.shape[1] < self.capacity:
+            grown = values.new_zeros(self.documents, self.capacity, *values.shape[1:])
+            if held is not None:
+                grown[:, : held.shape[1]] = held
+            store[name] = held = grown
+        held[self.row, self.slot] = values

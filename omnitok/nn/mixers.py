@@ -1,0 +1,131 @@
+"""Mixers other than attention, and the residual that wraps every mixer."""
+
+from __future__ import annotations
+
+import math
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..config import Config
+from .context import ACTIVATIONS, Context
+from .norms import Norm
+
+
+class Mixer(Config, frozen=True):
+    """What a residual wraps: [N, dim] -> [N, dim]."""
+
+    steps_alone: ClassVar[bool] = True
+    """whether the next token can be computed from a cache of the tokens before it."""
+
+    def axes(self) -> tuple[str, ...]:
+        """Named axes that it reads."""
+        return ()
+
+    def build(self, dim: int) -> nn.Module:
+        raise NotImplementedError
+
+
+def linear(width: int, out: int, bias: bool = True) -> nn.Linear:
+    """A linear map with the start values of "small init" (std = sqrt(2 / (5 width)), arXiv 1910.05895), bias 0."""
+    layer = nn.Linear(width, out, bias)
+    nn.init.normal_(layer.weight, std=math.sqrt(2 / (5 * width)))
+    if bias:
+        nn.init.zeros_(layer.bias)
+    return layer
+
+
+class MLP(Mixer, frozen=True):
+    """up, activation, down; `gated` multiplies by a second map (GLU variants, arXiv 2002.05202)."""
+
+    hidden: int
+    act: str = "gelu"
+    gated: bool = False
+    bias: bool = True
+
+    def build(self, dim: int) -> nn.Module:
+        return MLPModule(self, dim)
+
+
+class MLPModule(nn.Module):
+    def __init__(self, config: MLP, dim: int) -> None:
+        super().__init__()
+        self.act = ACTIVATIONS[config.act]
+        self.up, self.down = linear(dim, config.hidden, config.bias), linear(config.hidden, dim, config.bias)
+        self.gate = linear(dim, config.hidden, config.bias) if config.gated else None
+
+    def forward(self, x: Tensor, ctx: Context) -> Tensor:
+        up = self.up(x)
+        return self.down(self.act(up) if self.gate is None else self.act(self.gate(x)) * up)  # type: ignore[no-any-return]
+
+
+class Conv(Mixer, frozen=True):
+    """The convolution module of Conformer (arXiv 2005.08100): pointwise-GLU, depthwise, norm, activation, pointwise."""
+
+    steps_alone: ClassVar[bool] = False
+    kernel: int = 31
+    norm: Norm = Norm("batch")
+    act: str = "silu"
+    bias: bool = True
+
+    def build(self, dim: int) -> nn.Module:
+        return ConvModule(self, dim)
+
+
+class ConvModule(nn.Module):
+    """Documents lie in one row with `kernel // 2` zeros between them: no document sees another, and nothing is padded."""
+
+    def __init__(self, config: Conv, dim: int) -> None:
+        super().__init__()
+        self.kernel, self.act = config.kernel, ACTIVATIONS[config.act]
+        self.inp, self.out = linear(dim, 2 * dim, config.bias), linear(dim, dim, config.bias)
+        self.depth = nn.Conv1d(dim, dim, config.kernel, groups=dim, bias=config.bias)
+        self.norm = config.norm.build(dim, dim)
+
+    def forward(self, x: Tensor, ctx: Context) -> Tensor:
+        layout = ctx.layout
+        assert layout is not None
+        gap = self.kernel // 2
+        rows = len(x) + (layout.segments + 1) * gap
+        place = ctx.once(("conv", gap), lambda: torch.arange(len(x), device=x.device) + (layout.segment + 1) * gap)
+        y = x.new_zeros(rows, x.shape[1]).index_copy(0, place, F.glu(self.inp(x), -1))
+        # a [1, dim, rows, 1] view in channels-last memory: the fast depthwise kernel on CPU
+        image = y.view(1, rows, 1, -1).permute(0, 3, 1, 2)
+        z = F.conv2d(image, self.depth.weight[..., None], self.depth.bias, groups=x.shape[1])
+        z = z.permute(0, 2, 3, 1).flatten(0, 2)[place - gap]
+        return self.out(self.act(self.norm(z, ctx)))  # type: ignore[no-any-return]
+
+
+class Residual(Config, frozen=True):
+    """One mixer with optional norms before it, on its branch and after the sum."""
+
+    name: str
+    mixer: Mixer
+    pre: Norm | None = None
+    branch: Norm | None = None
+    post: Norm | None = None
+    scale: float = 1.0
+    dropout: float = 0.0
+
+    def build(self, dim: int) -> nn.Module:
+        return ResidualModule(self, dim)
+
+
+class ResidualModule(nn.Module):
+    def __init__(self, config: Residual, dim: int) -> None:
+        super().__init__()
+        self.mixer = config.mixer.build(dim)
+        self.pre, self.branch, self.post = (n.build(dim, dim) if n else None for n in (config.pre, config.branch, config.post))
+        self.scale, self.dropout = config.scale, config.dropout
+
+    def forward(self, x: Tensor, ctx: Context) -> Tensor:
+        y = self.mixer(self.pre(x, ctx) if self.pre else x, ctx)
+        y = self.branch(y, ctx) if self.branch else y
+        y = F.dropout(y, self.dropout, self.training) if self.dropout else y
+        y = x + (y if self.scale == 1.0 else y * self.scale)
+        return self.post(y, ctx) if self.post else y
+
+
+Blocks = tuple[Residual, ...]

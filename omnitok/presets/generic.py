@@ -1,0 +1,75 @@
+"""Presets that follow no one reference: what to start from when the tokens are your own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar, Literal
+
+from ..model import Model, Preset, Stream
+from ..nn.attention import Attention
+from ..nn.mixers import MLP, Conv, Residual
+from ..nn.norms import Norm
+from ..nn.positions import PairTable, Position, Rope
+from ..tokenizer import Channel
+
+
+def positions_of(channels: Mapping[str, Channel]) -> tuple[Position, ...]:
+    """Rotary position, and a bias table for every kind of pair that a channel declares."""
+    pairs: dict[str, int] = {}
+    for channel in channels.values():
+        for name, count in channel.pairs.items():
+            pairs[name] = max(count, pairs.get(name, 0))
+    return (Rope(), *(PairTable(name, count) for name, count in sorted(pairs.items())))
+
+
+class Decoder(Preset, frozen=True):
+    """Pre-norm blocks with rotary positions and pair biases; tokens attend as their channels and objectives say."""
+
+    name: ClassVar[str] = "decoder"
+    roles: ClassVar[tuple[str, ...]] = ()
+    attend: ClassVar[Literal["causal", "full"] | None] = None
+    dim: int = 128
+    depth: int = 4
+    heads: int = 4
+    hidden: int | None = None
+    """width of the MLP; None: 4 dim"""
+    dropout: float = 0.0
+    tie: bool = False
+
+    def block(self, positions: tuple[Position, ...]) -> tuple[Residual, ...]:
+        norm, drop = Norm(), self.dropout
+        return (
+            Residual("attention", Attention(self.heads, positions=positions), pre=norm, dropout=drop),
+            Residual("mlp", MLP(self.hidden or 4 * self.dim), pre=norm, dropout=drop),
+        )
+
+    def model(self, bound: Mapping[str, Channel], channels: Mapping[str, Channel]) -> Model:
+        blocks = (self.block(positions_of(channels)),) * self.depth
+        return Model({"main": Stream(self.dim, blocks, Norm(), attend=self.attend)}, self.tie)
+
+
+class Encoder(Decoder, frozen=True):
+    """The same blocks, every token sees its whole document."""
+
+    name: ClassVar[str] = "encoder"
+    attend: ClassVar[Literal["causal", "full"] | None] = "full"
+
+
+class Conformer(Decoder, frozen=True):
+    """Conformer blocks (arXiv 2005.08100): half MLP, attention, convolution, half MLP, norm."""
+
+    name: ClassVar[str] = "conformer"
+    attend: ClassVar[Literal["causal", "full"] | None] = "full"
+    kernel: int = 31
+    norm: Literal["batch", "segment", "layer"] = "batch"
+    """of the convolution module; "segment" is group norm over one document"""
+
+    def block(self, positions: tuple[Position, ...]) -> tuple[Residual, ...]:
+        norm, drop = Norm(), self.dropout
+        mlp = MLP(self.hidden or 4 * self.dim, "silu")
+        return (
+            Residual("mlp1", mlp, pre=norm, scale=0.5, dropout=drop),
+            Residual("attention", Attention(self.heads, positions=positions), pre=norm, dropout=drop),
+            Residual("conv", Conv(self.kernel, Norm(self.norm)), pre=norm, dropout=drop),
+            Residual("mlp2", mlp, pre=norm, post=norm, scale=0.5, dropout=drop),
+        )
