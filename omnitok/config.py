@@ -56,6 +56,8 @@ def from_plain(plain: Any, base: Any = Config, where: str = "") -> Any:
     Raises ConfigError with the path of the field, the wrong value and the nearest name.
     """
     origin, args = typing.get_origin(base), typing.get_args(base)
+    if origin is typing.Annotated:
+        return _within(from_plain(plain, args[0], where), base, where)
     if plain is None and (base is type(None) or type(None) in args):
         return None
     if origin in (typing.Union, types.UnionType):
@@ -73,6 +75,16 @@ def from_plain(plain: Any, base: Any = Config, where: str = "") -> Any:
         return msgspec.convert(plain, base)
     except msgspec.ValidationError as error:
         raise ConfigError(f"{where or 'value'}: {error}") from None
+
+
+def _within(value: Any, base: Any, where: str) -> Any:
+    """A number or string that keeps the limits of its annotation (`Annotated[int, msgspec.Meta(ge=1)]`)."""
+    if not isinstance(value, int | float | str):
+        return value
+    try:
+        return msgspec.convert(value, base)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"{where or 'value'}: {error}, got {value!r}") from None
 
 
 def _from_union(plain: Any, kinds: tuple[Any, ...], where: str) -> Any:
@@ -114,7 +126,7 @@ def loaded_type(name: str, base: type[Config] = Config) -> type[Config]:
 @functools.cache
 def field_types(cls: type[msgspec.Struct]) -> dict[str, Any]:
     """Field name -> resolved annotation."""
-    return typing.get_type_hints(cls)
+    return typing.get_type_hints(cls, include_extras=True)
 
 
 def _default(field: Any) -> Any:
