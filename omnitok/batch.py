@@ -112,13 +112,16 @@ class PackedBatch(Record):
 
     def __repr__(self) -> str:
         streams = "; ".join(
-            f"{name} {len(s)} tokens of {', '.join(f'{c} {len(v.rows)}' for c, v in s.content.items())}" for name, s in self.streams.items()
+            f"{name} {len(s)} tokens of {', '.join(f'{c} {len(v.rows)}' for c, v in s.content.items())}"
+            for name, s in self.streams.items()
         )
         return f"PackedBatch({len(self.names)} documents: {streams}; asks {', '.join(self.asks) or 'none'})"
 
 
-def collate(documents: Sequence[Document | TokenSequence], schema: Schema) -> PackedBatch:
+def collate(documents: Sequence[Document | TokenSequence], schema: Schema, sort: bool = True) -> PackedBatch:
     """Pack these documents into one batch. Answers keep the order in which the documents are given.
+
+    Documents of equal length and rule are laid side by side, unless `sort` is False (then segment i is document i).
 
     Raises SequenceError where an ask can see its own target, or a channel's rule is unknown.
     """
@@ -131,9 +134,17 @@ def collate(documents: Sequence[Document | TokenSequence], schema: Schema) -> Pa
         sequence = docs[i].streams.get(main, TokenSequence())
         return (rules[i].get(main, ""), tuple(sequence.pairs), len(sequence))
 
-    turn = sorted(range(len(docs)), key=place)
-    streams = {s: _stream([docs[i].streams.get(s, TokenSequence()) for i in turn], [rules[i].get(s, "full") for i in turn],
-                          [docs[i].attend for i in turn], s, schema) for s in names}
+    turn = sorted(range(len(docs)), key=place) if sort else list(range(len(docs)))
+    streams = {
+        s: _stream(
+            [docs[i].streams.get(s, TokenSequence()) for i in turn],
+            [rules[i].get(s, "full") for i in turn],
+            [docs[i].attend for i in turn],
+            s,
+            schema,
+        )
+        for s in names
+    }
     starts = {s: dict(zip(turn, torch.tensor([0, *streams[s].layout.lengths]).cumsum(0).tolist(), strict=False)) for s in names}
     asks = _asks(docs, starts)
     _refuse_leaks(asks, streams, docs)
@@ -141,7 +152,7 @@ def collate(documents: Sequence[Document | TokenSequence], schema: Schema) -> Pa
 
 
 def _rule(document: Document, stream: str, schema: Schema) -> str:
-    """"causal", "full" or "order" for one document of one stream."""
+    """ "causal", "full" or "order" for one document of one stream."""
     kinds = {channel_rule(c, stream, document.attend, schema) for c in document.streams[stream].channels}
     return kinds.pop() if len(kinds) == 1 else "order" if kinds else "full"
 
@@ -188,8 +199,17 @@ def _stream(
     order = order_of(full, starts)
     joined = {k: _join_pairs(v) for k, v in pairs.items()}
     layout = Layout(
-        segment, order, position - begin[segment], column, spans, _fill_axes(axes, schema, total), joined, lengths,
-        build_runs(lengths, rules, order, {k: v for k, v in joined.items() if len(v[1])}), build_grid(lengths), tuple(channels),
+        segment,
+        order,
+        position - begin[segment],
+        column,
+        spans,
+        _fill_axes(axes, schema, total),
+        joined,
+        lengths,
+        build_runs(lengths, rules, order, {k: v for k, v in joined.items() if len(v[1])}),
+        build_grid(lengths),
+        tuple(channels),
     )
     return Stream(layout, {c: _content(c, p) for c, p in parts.items()})
 
@@ -215,7 +235,11 @@ def _join_pairs(parts: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
 
 def _fill_axes(axes: Mapping[str, list[tuple[Tensor, Tensor]]], schema: Schema, total: int) -> dict[str, Tensor]:
     """Every axis that is present or known, as one column; absent is -1 for integers and 0 for floats."""
-    out = {name: torch.zeros(total, width) if width else torch.full((total,), -1) for name, width in schema.axes.items() if name != "position"}
+    out = {
+        name: torch.zeros(total, width) if width else torch.full((total,), -1)
+        for name, width in schema.axes.items()
+        if name != "position"
+    }
     for name, parts in axes.items():
         rows, values = torch.cat([r for r, _ in parts]), torch.cat([v for _, v in parts])
         if name not in out:

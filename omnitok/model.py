@@ -286,7 +286,9 @@ def shared_axes(channels: Mapping[str, Channel]) -> list[Axis]:
 
 def schema_of(config: Model, channels: Mapping[str, Channel], bound: set[str]) -> Schema:
     """All that batches for this model must be filled up to."""
-    axes = {a.axis: a.size if a.kind == "linear" else 0 for a in shared_axes({n: c for n, c in channels.items() if n not in bound})}
+    axes = {
+        a.axis: a.size if a.kind == "linear" else 0 for a in shared_axes({n: c for n, c in channels.items() if n not in bound})
+    }
     pairs = {p for c in channels.values() for p in c.pairs}
     for stream in config.streams.values():
         for step in stream.steps:

@@ -173,14 +173,19 @@ class TokenSequence(Record):
             pairs[name] = (ends[:, keep] - start, labels[keep])
         return TokenSequence(tuple(spans), pairs)
 
-    def select(self, name: str) -> TokenSequence:
-        """The tokens of one channel, or of every channel of one instance, in their order.
+    def select(self, *names: str) -> TokenSequence:
+        """The tokens of these channels, or of every channel of these instances, in their order.
 
         Raises SequenceError naming the channels that exist.
         """
-        picked = [(s, p) for s, p in zip(self.spans, self.places, strict=True) if s.channel.split("/")[0] == name or s.channel == name]
+        known = {*self.channels, *(c.split("/")[0] for c in self.channels)}
+        for name in names:
+            if name not in known:
+                raise SequenceError(f"no channel {name!r} here; {did_you_mean(name, self.channels)}")
+        wanted = [s.channel in names or s.channel.split("/")[0] in names for s in self.spans]
+        picked = [(s, p) for s, p, take in zip(self.spans, self.places, wanted, strict=True) if take]
         if not picked:
-            raise SequenceError(f"no channel {name!r} here; {did_you_mean(name, self.channels)}")
+            return TokenSequence()
         rank = torch.full((len(self),), -1)
         kept = torch.cat([p for _, p in picked]).sort().values
         rank[kept] = torch.arange(len(kept))
