@@ -49,12 +49,14 @@ class Host:
         names = [p.record.name for p in self._plugins]
         return tuple(replace(p.record, status="duplicate") if names.count(p.record.name) > 1 else p.record for p in self._plugins)
 
-    def datasets(self) -> tuple[str, ...]:
-        """The datasets of all plugins that can be imported, sorted; imports them."""
+    def datasets(self, plugin: str | None = None) -> tuple[str, ...]:
+        """The datasets of one plugin, or of all that can be imported, sorted; imports them."""
+        if plugin is not None:
+            return tuple(sorted(self._plugin(plugin).datasets or {}))
         found: set[str] = set()
-        for plugin, record in zip(self._plugins, self.status(), strict=True):
-            if record.status != "duplicate" and self._import(plugin):
-                found.update(plugin.datasets or {})
+        for own, record in zip(self._plugins, self.status(), strict=True):
+            if record.status != "duplicate" and self._import(own):
+                found.update(own.datasets or {})
         return tuple(sorted(found))
 
     # -- what they provide

@@ -48,7 +48,7 @@ class Record:
     __hash__ = None  # type: ignore[assignment]
 
     def __reduce__(self) -> Any:  # workers hand over numpy arrays: one pipe write, no file descriptor per tensor
-        return _rebuild, (type(self), [_map(v, _to_numpy) for v in _values(self)])
+        return _rebuild, (type(self), [_pack(v) for v in _values(self)])
 
     def save(self, path: str | Path) -> None:
         """Write to one safetensors file; the structure is JSON in its header."""
@@ -101,27 +101,26 @@ def _map(value: Any, fn: Callable[[Tensor], Any]) -> Any:
     return value
 
 
-class _Array:
-    """A tensor on its way through a pipe."""
+def _to_numpy(value: Any) -> Any:
+    """Tensors as arrays, through mappings and tuples; records inside do the same for themselves."""
+    if isinstance(value, Tensor):
+        plain = value.device.type == "cpu" and value.dtype is not torch.bfloat16 and not value.requires_grad
+        return value.numpy() if plain else value
+    if isinstance(value, Mapping):
+        return {k: _to_numpy(v) for k, v in value.items()}
+    return tuple(map(_to_numpy, value)) if isinstance(value, tuple) else value
 
-    def __init__(self, array: np.ndarray) -> None:
-        self.array = array
 
-
-def _to_numpy(x: Tensor) -> _Array:
-    return _Array(x.numpy())
+def _from_numpy(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return torch.from_numpy(value)
+    if isinstance(value, Mapping):
+        return {k: _from_numpy(v) for k, v in value.items()}
+    return tuple(map(_from_numpy, value)) if isinstance(value, tuple) else value
 
 
 def _rebuild(cls: type[Record], values: list[Any]) -> Record:
     return cls(*map(_from_numpy, values))
-
-
-def _from_numpy(value: Any) -> Any:
-    if isinstance(value, _Array):
-        return torch.from_numpy(value.array)
-    if isinstance(value, Mapping):
-        return {k: _from_numpy(v) for k, v in value.items()}
-    return tuple(map(_from_numpy, value)) if isinstance(value, tuple) else value
 
 
 def _to_json(value: Any, tensors: dict[str, Tensor]) -> Any:

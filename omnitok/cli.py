@@ -1,0 +1,83 @@
+"""The command line: names and one-line meanings of the commands, errors as one clear line, exit codes. Imports no command."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+
+import cyclopts
+
+from . import __version__
+from .discovery import entry_points
+from .errors import OmnitokError, unknown_name
+
+COMMANDS = {
+    "plugins": ("omnitok.commands.plugins:plugins", "List the installed plugins, explain one, or check them."),
+    "tokenize": ("omnitok.commands.tokenize:tokenize", "Show the tokens of files."),
+    "train": ("omnitok.commands.train:train", "Train a model from a recipe."),
+    "eval": ("omnitok.commands.evaluate:evaluate", "Score a run on held-out samples."),
+    "generate": ("omnitok.commands.generate:generate", "Continue a prompt with a run's model."),
+    "demo": ("omnitok.commands.demo:demo", "Run a demo, or list them."),
+    "config": ("omnitok.commands.config:app", "Show every value of a recipe and what it means."),
+}
+PLUGIN_COMMANDS = "omnitok.commands"
+DEBUG = "--debug"
+
+OK, FAILED, MISUSED, INTERRUPTED, NOBODY_READS = 0, 1, 2, 130, 141
+
+
+def build_app() -> cyclopts.App:
+    """All commands by import string; a plugin's own (entry points `omnitok.commands`) never replaces one of ours."""
+    app = cyclopts.App(
+        name="omnitok",
+        help="Tokenize anything, train one Transformer.",
+        help_epilogue=f"`{DEBUG}` or OMNITOK_DEBUG=1 shows the traceback of an error.",
+        help_format="plaintext",
+        version=__version__,
+        default_parameter=cyclopts.Parameter(negative=()),
+        result_action="return_value",
+        exit_on_error=False,
+        print_error=False,
+        suppress_keyboard_interrupt=False,
+    )
+    for name, (target, meaning) in COMMANDS.items():
+        app.command(target, name=name, help=meaning, help_flags=[] if name == "demo" else ["--help", "-h"])
+    for entry in sorted(entry_points(PLUGIN_COMMANDS), key=lambda e: (e.name, e.value)):
+        if entry.name not in list(app):
+            app.command(entry.value, name=entry.name, help=f"From the plugin {entry.value.partition(':')[0]}.")
+    return app
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command and give its exit code: 0 done, 1 something failed, 2 an error in what was asked."""
+    arguments = list(arguments)
+    before = arguments[: arguments.index("--")] if "--" in arguments else arguments
+    debug = DEBUG in before or os.environ.get("OMNITOK_DEBUG", "") not in ("", "0")
+    if DEBUG in before:
+        arguments.remove(DEBUG)
+    try:
+        app = build_app()
+        if arguments and arguments[0] not in list(app):
+            raise unknown_name("command", arguments[0], [name for name in app if not name.startswith("-")], "commands")
+        result = app(arguments)
+        sys.stdout.flush()
+        return result if isinstance(result, int) else OK
+    except (OmnitokError, cyclopts.CycloptsError, ImportError) as error:
+        if debug:
+            traceback.print_exc()
+        cause = f" ({error.__cause__})" if isinstance(error, ImportError) and error.__cause__ else ""
+        print(f"error: {' '.join(f'{error}{cause}'.split())}", file=sys.stderr)
+        return MISUSED
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else the interpreter complains when it ends
+        return NOBODY_READS
+
+
+def main() -> None:
+    """The console script."""
+    sys.exit(run(sys.argv[1:]))
