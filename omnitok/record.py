@@ -48,7 +48,7 @@ class Record:
     __hash__ = None  # type: ignore[assignment]
 
     def __reduce__(self) -> Any:  # workers hand over numpy arrays: one pipe write, no file descriptor per tensor
-        return _rebuild, (type(self), [_pack(v) for v in _values(self)])
+        return _rebuild, (type(self), [_to_numpy(v) for v in _values(self)])
 
     def save(self, path: str | Path) -> None:
         """Write to one safetensors file; the structure is JSON in its header."""
