@@ -1,0 +1,26 @@
+"""Trajectories: episodes of gymnasium environments as return-to-go, observation and action tokens."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from omnitok.hookspecs import hookimpl
+
+
+@hookimpl
+def register_tokenizers() -> list[Any]:
+    """The trajectory tokenizer."""
+    from .tokenizer import TrajectoryTokenizer
+
+    return [TrajectoryTokenizer]
+
+
+@hookimpl
+def register_datasets() -> list[Any]:
+    """Scripted mixed-quality episodes, files, Minari and a robot arm."""
+    from .bridge import Bridge
+    from .files import EpisodeFile
+    from .minari import MinariEpisodes
+    from .scripted import CartPoleMix, PendulumMix
+
+    return [CartPoleMix, PendulumMix, EpisodeFile, MinariEpisodes, Bridge]

@@ -1,0 +1,107 @@
+"""The dataset trajectory/file: many episodes from one .npz file."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, ClassVar
+
+import msgspec
+import numpy as np
+
+from omnitok.errors import ConfigError
+
+from .datasets import Episodes
+from .environments import environment_spaces
+from .episode import Episode, Tree, tree_map
+from .npz import read_episodes
+from .spaces import Dict, Space, Tuple, parse
+
+
+class EpisodeFile(Episodes, frozen=True, kw_only=True):
+    """Episodes of an .npz file of plain arrays (`observations`, `actions`, `rewards`, and `lengths` or `episode_starts`).
+
+    Spaces come from `env`; without it they are read off the arrays: whole numbers are one Discrete choice from 0 to the
+    largest seen, everything else an unbounded Box.
+    """
+
+    name: ClassVar[str] = "trajectory/file"
+    licence: ClassVar[str] = "as the file's"
+    source: ClassVar[str] = "a file of yours"
+
+    path: Annotated[str, msgspec.Meta(description="the .npz file; a relative one is also looked up below OMNITOK_DATA")]
+    env: Annotated[str | None, msgspec.Meta(description="gymnasium id that the episodes were recorded in")] = None
+    max_bytes: Annotated[int, msgspec.Meta(description="largest file, unpacked, in bytes", ge=1)] = 1 << 30
+
+    def episodes(self) -> Sequence[Episode]:
+        return _load(str(find(self.path)), self.env, self.max_bytes)
+
+    def metadata(self) -> dict[str, Any]:
+        return self.about(self.env, *_spaces(self.env, str(find(self.path)), self.max_bytes))
+
+
+def find(path: str) -> Path:
+    """The file or folder as given, or below the folder that OMNITOK_DATA names. Raises ConfigError where neither is there."""
+    own, data = Path(path), os.environ.get("OMNITOK_DATA")
+    if own.exists() or own.is_absolute():
+        places = [own]
+    else:
+        places = [own, *([Path(data) / own] if data else [])]
+    for place in places:
+        if place.exists():
+            return place
+    hint = "" if data or own.is_absolute() else "; set OMNITOK_DATA to the folder of the data sets"
+    raise ConfigError(f"there is no {' and no '.join(map(str, places))}{hint}")
+
+
+@functools.lru_cache(maxsize=4)
+def _load(path: str, env: str | None, max_bytes: int) -> tuple[Episode, ...]:
+    episodes = read_episodes(Path(path), max_bytes)
+    observed, acted = (
+        parse(space, where) for space, where in zip(_spaces(env, path, max_bytes), ("observation", "action"), strict=True)
+    )
+    return tuple(
+        Episode(_shaped(observed, e.observations), _shaped(acted, e.actions), e.rewards, e.terminated, e.truncated)
+        for e in episodes
+    )
+
+
+@functools.lru_cache(maxsize=4)
+def _spaces(env: str | None, path: str, max_bytes: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    if env is not None:
+        return environment_spaces(env)
+    episodes = read_episodes(Path(path), max_bytes)
+    return infer_space([e.observations for e in episodes]), infer_space([e.actions for e in episodes])
+
+
+def infer_space(trees: Sequence[Tree]) -> dict[str, Any]:
+    """The description of a space that holds all rows of these trees."""
+    first = trees[0]
+    if isinstance(first, dict):
+        return {"type": "Dict", "spaces": {key: infer_space([tree[key] for tree in trees]) for key in first}}
+    if isinstance(first, tuple):
+        return {"type": "Tuple", "spaces": [infer_space([tree[i] for tree in trees]) for i in range(len(first))]}
+    if first.dtype.kind in "iu" and first[:1].size <= 1:
+        low, high = min(int(x.min(initial=0)) for x in trees), max(int(x.max(initial=0)) for x in trees)
+        return {"type": "Discrete", "n": high - low + 1, "start": low}
+    return {"type": "Box", "shape": list(first.shape[1:]), "dtype": str(first.dtype)}
+
+
+def _shaped(space: Space, tree: Tree) -> Tree:
+    """Rows in the space's shape where the numbers agree ([T, 1] for a Discrete space), in its dtype where nothing is lost."""
+    if isinstance(space, Dict) and isinstance(tree, dict) and space.spaces.keys() == tree.keys():
+        return {key: _shaped(branch, tree[key]) for key, branch in space.spaces.items()}
+    if isinstance(space, Tuple) and isinstance(tree, tuple) and len(space.spaces) == len(tree):
+        return tuple(_shaped(branch, part) for branch, part in zip(space.spaces, tree, strict=True))
+    if isinstance(space, Dict | Tuple) or isinstance(tree, dict | tuple):
+        return tree  # the tokenizer says what does not fit
+
+    def shape(x: np.ndarray) -> np.ndarray:
+        if x.ndim and x[:1].size == np.prod(space.shape) * min(len(x), 1):
+            x = x.reshape(len(x), *space.shape)
+        cast = x.astype(space.dtype)
+        return cast if np.array_equal(cast.astype(x.dtype), x) else x
+
+    return tree_map(shape, tree)

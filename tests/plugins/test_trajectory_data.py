@@ -1,0 +1,351 @@
+"""Episodes from scripted controllers, files, Minari and a robot arm, and rollouts of policies."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+from omnitok_trajectory.bridge import Bridge
+from omnitok_trajectory.episode import Episode
+from omnitok_trajectory.files import EpisodeFile
+from omnitok_trajectory.minari import MinariEpisodes
+from omnitok_trajectory.npz import read_arrays
+from omnitok_trajectory.rollout import FIRST_SEED, ModelPolicy, Tracking, rollout
+from omnitok_trajectory.scripted import CartPoleMix, PendulumMix, balance, mixed
+from omnitok_trajectory.tokenizer import TrajectoryTokenizer
+
+from omnitok.errors import ConfigError, InputError
+from omnitok.sequence import TokenSequence
+
+
+def concatenated(episodes: Sequence[Episode]) -> dict[str, np.ndarray]:
+    """The arrays of a file of these episodes."""
+    return {
+        "observations": np.concatenate([e.observations for e in episodes]),
+        "actions": np.concatenate([e.actions for e in episodes]),
+        "rewards": np.concatenate([e.rewards for e in episodes]),
+        "lengths": np.array([len(e) for e in episodes]),
+        "terminated": np.array([e.terminated for e in episodes]),
+        "truncated": np.array([e.truncated for e in episodes]),
+    }
+
+
+def replayed(env: str, episode: Episode, first: int) -> bool:
+    """Whether the observations follow from the actions in the environment, from `reset(seed=first)` on."""
+    made = gymnasium.make(env, disable_env_checker=True)
+    observation, _ = made.reset(seed=first)
+    for t, action in enumerate(episode.actions):
+        if not np.array_equal(observation, episode.observations[t]):
+            return False
+        observation, *_ = made.step(action)
+    made.close()
+    return np.array_equal(observation, episode.observations[len(episode)])
+
+
+# -- scripted
+
+
+@pytest.mark.parametrize("dataset", [CartPoleMix(count=20), PendulumMix(count=6)])
+def test_scripted_episodes_are_aligned_every_one(dataset: Any) -> None:
+    episodes = dataset.episodes()
+    tokenizer = TrajectoryTokenizer(**{k: v for k, v in dataset.metadata().items() if k in TrajectoryTokenizer.config_fields()})
+    for i, raw in enumerate(episodes):
+        assert raw.terminated != raw.truncated
+        assert tokenizer.decode(tokenizer.encode(raw)) == raw
+        assert replayed(dataset.env, raw, i)
+
+
+def test_scripted_episodes_are_deterministic_mixed_and_split_by_episode() -> None:
+    dataset = CartPoleMix(count=60)
+    again = mixed.__wrapped__("CartPole-v1", *_arguments(dataset))
+    assert all(a == b for a, b in zip(dataset.episodes(), again, strict=True))
+    assert CartPoleMix(count=60, seed=1).episodes() != dataset.episodes()
+    returns = [e.rewards.sum() for e in dataset.episodes()]
+    assert min(returns) < 30 and max(returns) == 500 and np.std(returns) > 100
+    train, held = dataset.split("train"), dataset.split("eval")
+    assert len(train) == 54 and len(held) == 6
+    assert not {id(s["episode"]) for s in train} & {id(s["episode"]) for s in held}
+    assert dataset.weights("eval") == [len(s["episode"]) for s in held]
+    with pytest.raises(ConfigError, match="no split 'test'"):
+        dataset.split("test")
+
+
+def _arguments(dataset: CartPoleMix) -> tuple[Any, int, int]:
+    from omnitok_trajectory.scripted import _cartpole_act
+
+    return _cartpole_act, dataset.count, dataset.seed
+
+
+# -- files
+
+
+def test_a_file_gives_back_every_episode(tmp_path: Path) -> None:
+    episodes = CartPoleMix(count=20).episodes()
+    np.savez_compressed(tmp_path / "many.npz", **concatenated(episodes))
+    dataset = EpisodeFile(path=str(tmp_path / "many.npz"), env="CartPole-v1")
+    assert list(dataset.episodes()) == list(episodes)
+    np.savez(tmp_path / "one.npz", **concatenated(episodes[5:6]))
+    assert TrajectoryTokenizer().read(tmp_path / "one.npz") == episodes[5]
+    with pytest.raises(InputError, match="holds 20 episodes; read it as the dataset"):
+        TrajectoryTokenizer().read(tmp_path / "many.npz")
+
+
+def test_spaces_are_read_off_arrays_and_parts_off_names(tmp_path: Path) -> None:
+    steps = {"observations/arm": np.zeros((3, 2)), "observations/eye": np.ones((3, 4, 4, 1), np.uint8)}
+    np.savez(tmp_path / "tree.npz", **steps, actions=np.array([[2], [4], [3]], np.int8), rewards=np.ones(3))
+    dataset = EpisodeFile(path=str(tmp_path / "tree.npz"))
+    spaces = dataset.metadata()
+    assert spaces["action_space"] == {"type": "Discrete", "n": 5, "start": 0}
+    tokenizer = TrajectoryTokenizer(observation_space=spaces["observation_space"], action_space=spaces["action_space"])
+    (raw,) = dataset.episodes()
+    assert raw.observations["eye"].dtype == np.uint8 and raw.actions.shape == (3,)
+    assert tokenizer.decode(tokenizer.encode(raw)) == raw
+
+
+def test_flags_per_step_and_starts_are_understood(tmp_path: Path) -> None:
+    np.savez(
+        tmp_path / "starts.npz",
+        obs=np.arange(5.0)[:, None],
+        actions=np.zeros((5, 1), np.int8),
+        rewards=np.ones(5),
+        episode_starts=np.array([1, 0, 1, 0, 0], bool),
+        terminations=np.array([0, 1, 0, 0, 0], bool),
+        truncations=np.array([0, 0, 0, 0, 1], bool),
+    )
+    first, second = EpisodeFile(path=str(tmp_path / "starts.npz")).episodes()
+    assert (len(first), first.terminated, first.truncated) == (2, True, False)
+    assert (len(second), second.terminated, second.truncated) == (3, False, True)
+    assert second.observations[:, 0].tolist() == [2, 3, 4]
+
+
+def _bomb() -> bytes:
+    """An array that says it holds 8 TB."""
+    head = io.BytesIO()
+    np.lib.format.write_array_header_1_0(head, {"descr": "<f8", "fortran_order": False, "shape": (10**12,)})
+    return head.getvalue() + bytes(64)
+
+
+def _archive(**members: bytes) -> bytes:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as file:
+        for name, data in members.items():
+            file.writestr(f"{name}.npy", data)
+    return out.getvalue()
+
+
+def _saved(**arrays: Any) -> bytes:
+    out = io.BytesIO()
+    np.savez(out, **arrays)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", "not a readable .npz"),
+        (b"PK\x03\x04rubbish", "not a readable .npz"),
+        (_archive(actions=_bomb()), "says 8000000000000 bytes"),
+        (_archive(actions=b"\x93NUMPY\x01\x00\xff\xff("), "not a readable .npz"),
+        (_saved(actions=np.array([{}], object)), "Python objects"),
+        (_saved(actions=np.zeros(1 << 20)), r"bytes unpacked; the limit is 1048576 \(max_bytes\)"),
+        (_saved(actions=np.zeros(3)), "no array observations and no rewards; it holds actions"),
+        (_saved(observations=np.zeros(5), actions=np.zeros(3), rewards=np.zeros(3)), "observations: 5 rows .* 3 or 4"),
+        (_saved(observations=np.zeros(3), actions=np.zeros(3), rewards=np.zeros(3), lengths=np.array([-1, 4])), "`lengths`"),
+        (_saved(observations=np.float64(0), actions=np.zeros(3), rewards=np.zeros(3)), "observations: no rows"),
+        (_saved(observations=np.zeros(3), actions=np.zeros(3), rewards=np.zeros(3), truncated=np.zeros(2)), "`truncated` has 2"),
+        (_saved(observations=np.zeros(3), actions=np.zeros(3), rewards=np.array(["a"] * 3)), "rewards must be one number"),
+    ],
+)
+def test_bad_files_end_in_one_clear_line(tmp_path: Path, data: bytes, message: str) -> None:
+    path = tmp_path / "bad.npz"
+    path.write_bytes(data)
+    with pytest.raises(InputError, match=message) as caught:
+        TrajectoryTokenizer(max_bytes=1 << 20).read(path)
+    assert "bad.npz" in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_file_that_is_cut_or_altered_never_gives_a_shorter_episode(tmp_path: Path) -> None:
+    raw = CartPoleMix(count=20).episodes()[15]
+    whole, path = _saved(**concatenated([raw])), tmp_path / "one.npz"
+    rng, refused, kept = np.random.default_rng(0), 0, 0
+    for _ in range(60):
+        data = bytearray(whole)
+        if rng.random() < 0.5:
+            data = data[: rng.integers(len(data))]
+        else:
+            data[rng.integers(len(data))] ^= int(rng.integers(1, 256))
+        path.write_bytes(data)
+        try:
+            read = TrajectoryTokenizer().read(path)
+        except InputError as error:
+            refused += "one.npz" in str(error)
+        else:
+            kept += 1
+            assert len(read) == len(raw) and np.array_equal(read.observations, raw.observations)
+    assert refused + kept == 60 and refused > 30
+
+
+def test_a_missing_file_names_the_folder_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMNITOK_DATA", raising=False)
+    with pytest.raises(ConfigError, match="set OMNITOK_DATA"):
+        EpisodeFile(path="rl/nowhere.npz").episodes()
+
+
+# -- Minari
+
+
+def test_minari_is_aligned_in_every_episode_and_lossless(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    minari = pytest.importorskip("minari")
+    from minari.data_collector.episode_buffer import EpisodeBuffer
+
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
+    episodes = [e for e in CartPoleMix(count=20).episodes() if len(e) < 100]
+    buffers = [
+        EpisodeBuffer(
+            observations=list(e.observations),
+            actions=list(e.actions),
+            rewards=e.rewards.tolist(),
+            terminations=[False] * (len(e) - 1) + [e.terminated],
+            truncations=[False] * (len(e) - 1) + [e.truncated],
+        )
+        for e in episodes
+    ]
+    about = dict.fromkeys(("algorithm_name", "code_permalink", "author", "author_email", "description"), "none")
+    minari.create_dataset_from_buffers("cartpole/test-v0", buffer=buffers, env="CartPole-v1", eval_env="CartPole-v1", **about)
+    for name in ("cartpole/test-v0", str(tmp_path / "cartpole" / "test-v0")):
+        dataset = MinariEpisodes(dataset=name)
+        assert list(dataset.episodes()) == episodes and len(episodes) > 5
+        assert dataset.metadata()["env"] == "CartPole-v1"
+        tokenizer = TrajectoryTokenizer(observation_space=dataset.metadata()["observation_space"])
+        assert all(tokenizer.decode(tokenizer.encode(e)) == e for e in dataset.episodes())
+    with pytest.raises(ConfigError, match="'none/there-v0' cannot be opened"):
+        MinariEpisodes(dataset="none/there-v0").episodes()
+
+
+# -- rolling out
+
+
+class Scripted:
+    """Balances for as many steps as the return-to-go asks, then falls."""
+
+    def reset(self, n: int) -> None:
+        self.left = np.full(n, -1.0)
+
+    def act(self, rows: Sequence[int], returns_to_go: np.ndarray, observations: Sequence[Any]) -> list[int]:
+        return [balance(o) if r > 9 else int(o[2] < 0) for r, o in zip(returns_to_go, observations, strict=True)]
+
+
+def test_a_rollout_follows_a_policy_that_obeys() -> None:
+    tracking = rollout(Scripted(), "CartPole-v1", [50, 100, 200], 4)
+    assert tracking.returns.shape == (3, 4)
+    assert tracking.pearson > 0.99 and 0.9 < tracking.slope < 1.1
+    assert np.abs(tracking.means - tracking.targets).max() < 20
+    assert "Pearson" in str(tracking) and "200" in str(tracking)
+
+
+class Constant:
+    """Always the same action, whatever is asked."""
+
+    def reset(self, n: int) -> None:
+        self.most = n
+
+    def act(self, rows: Sequence[int], returns_to_go: np.ndarray, observations: Sequence[Any]) -> list[int]:
+        assert len(rows) == len(returns_to_go) == len(observations) <= self.most
+        return [0] * len(rows)
+
+
+def test_every_target_meets_the_same_start_states_and_none_of_the_data() -> None:
+    tracking = rollout(Constant(), "CartPole-v1", [10, 400], 5)
+    assert np.array_equal(tracking.returns[0], tracking.returns[1])
+    assert np.isnan(tracking.pearson) and tracking.slope == 0
+    assert CartPoleMix(seed=9).seed * 100_000 + 99_999 < FIRST_SEED
+    assert rollout(Constant(), "CartPole-v1", [10], 2, max_steps=3).returns.tolist() == [[3, 3]]
+
+
+def test_pearson_and_slope_are_those_of_numpy() -> None:
+    returns = np.random.default_rng(0).normal(size=(5, 7))
+    tracking = Tracking("x", (1, 2, 4, 8, 16), returns)
+    assert np.isclose(tracking.pearson, np.corrcoef(tracking.targets, returns.mean(1))[0, 1])
+    assert np.isclose(tracking.slope, np.polyfit(tracking.targets, returns.mean(1), 1)[0])
+    low, high = tracking.interval().T
+    assert (low < tracking.means).all() and (tracking.means < high).all()
+
+
+class Documents:
+    """A session that keeps what it is fed and answers with fixed logits."""
+
+    def __init__(self, n: int, answers: torch.Tensor) -> None:
+        self.held, self.answers = [TokenSequence() for _ in range(n)], answers
+
+    def feed(self, tokens: Sequence[TokenSequence | None]) -> None:
+        self.held = [h if t is None else h + t for h, t in zip(self.held, tokens, strict=True)]
+
+    def ask(self, head: str) -> torch.Tensor:
+        assert head.endswith("/action")
+        return self.answers.expand(len(self.held), -1)
+
+
+@pytest.mark.parametrize("env", ["CartPole-v1", "Pendulum-v1"])
+def test_a_model_policy_feeds_whole_episodes(env: str) -> None:
+    tokenizer = TrajectoryTokenizer(env=env)
+    answers = torch.tensor([0.0, 1.0]) if env == "CartPole-v1" else torch.tensor([0.5])
+    opened: list[Documents] = []
+
+    def session(n: int) -> Documents:
+        opened.append(Documents(n, answers))
+        return opened[-1]
+
+    policy = ModelPolicy(tokenizer, session, pick=lambda logits: logits.argmax(-1))
+    tracking = rollout(policy, env, [20.0, 30.0], 2, max_steps=12)
+    taken = 1 if env == "CartPole-v1" else 1.0  # 0.5 of the bound 2
+    for held, target in zip(opened[0].held, (20.0, 20.0, 30.0, 30.0), strict=True):
+        assert (len(held) + 1) % 3 == 0 and len(held) > 20
+        assert float(held.spans[0].content) == target
+        places = [tokenizer.place(k, {}) for k in range(len(held))]
+        assert [(s.channel, {"step": int(s.axes["step"])}) for s in held.spans] == places
+        assert {float(s.content) for s in held.spans if s.channel.endswith("action")} == {taken}
+    falls = [h.spans[0].content - h.spans[3].content for h in opened[0].held]
+    assert tracking.returns.shape == (2, 2) and all(float(f) == 1.0 for f in falls) == (env == "CartPole-v1")
+
+
+# -- the data folder
+
+
+def test_files_of_the_data_folder_load(data_folder: Path) -> None:
+    cases = {
+        "cartpole_mix.npz": ("CartPole-v1", 275, 43_470, 158),
+        "pendulum_mix.npz": ("Pendulum-v1", 340, 68_000, -680),
+        "expert_cartpole.npz": ("CartPole-v1", 100, 49_527, 495.3),
+        "expert_pendulum.npz": ("Pendulum-v1", 100, 20_000, -149.9),
+    }
+    for name, (env, count, steps, mean) in cases.items():
+        dataset = EpisodeFile(path=str(data_folder / "rl" / name), env=env)
+        episodes = dataset.episodes()
+        assert (len(episodes), sum(map(len, episodes))) == (count, steps)
+        assert abs(np.mean([e.rewards.sum() for e in episodes]) - mean) < 1
+        tokenizer = TrajectoryTokenizer(env=env).fit(e for e in episodes)
+        for raw in episodes[:: max(1, count // 25)]:
+            assert tokenizer.decode(tokenizer.encode(raw)) == raw
+        archive = read_arrays(data_folder / "rl" / name, 1 << 28)
+        if "episode_returns" in archive:
+            assert np.allclose([e.rewards.sum() for e in episodes], archive["episode_returns"], rtol=1e-4)
+
+
+def test_the_robot_arm_loads(data_folder: Path) -> None:
+    path = str(data_folder / "rl" / "bridge_debug.zip")
+    arm, eye = Bridge(path=path), Bridge(path=path, camera=1)
+    assert len(arm.split("train")) + len(arm.split("eval")) == 21
+    for dataset in (arm, eye):
+        spaces = {k: v for k, v in dataset.metadata().items() if k.endswith("_space")}
+        tokenizer = TrajectoryTokenizer(**spaces)
+        for sample in dataset.split("eval"):
+            raw = sample["episode"]
+            assert len(raw) == 10 and not raw.truncated and isinstance(sample["instruction"], str)
+            assert sample["picture"].shape == (64, 64, 3) and tokenizer.decode(tokenizer.encode(raw)) == raw
