@@ -1,0 +1,244 @@
+"""A recipe's tasks made ready: datasets opened, tokenizers fitted, samples turned into marked documents."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import random
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import accumulate
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from .batch import Document, Schema
+from .data import Dataset, Sample
+from .draws import Source, chance
+from .errors import ConfigError, DuplicateNameError, InputError, did_you_mean
+from .model import Transformer, build
+from .nn.steps import Step
+from .objectives import At, Classify, Objective
+from .packing import channels_of
+from .recipe import Recipe, Task
+from .sequence import Span, TokenSequence
+from .sources import dataset_of
+from .tokenizer import Channel, Tokenizer
+
+if TYPE_CHECKING:
+    from .plugins import Host
+
+CUT = " (cut: first "
+
+
+class Tasks:
+    """What turns samples into documents: the same for training, evaluation and a loaded run. Can be pickled for workers."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        tokenizers: Mapping[str, Tokenizer],
+        objectives: Mapping[str, Objective],
+        datasets: Mapping[str, Dataset] | None = None,
+    ) -> None:
+        self.recipe, self.tokenizers, self.objectives = recipe, dict(tokenizers), dict(objectives)
+        self.datasets = dict(datasets or {})
+        self.channels: dict[str, Channel] = channels_of(self.tokenizers.values())
+        self.readouts = tuple(n for n, objective in self.objectives.items() if objective.reads_out())
+        self.heads = self._heads()
+        self._splits: dict[tuple[str, str], Sequence[Sample]] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_splits": {}}
+
+    def _heads(self) -> dict[str, tuple[Step, ...]]:
+        heads: dict[str, tuple[Step, ...]] = {}
+        for task, objective in self.objectives.items():
+            for name, steps in objective.heads(task, self.channels).items():
+                if heads.setdefault(name, steps) != steps:
+                    raise DuplicateNameError(f"task {task!r} needs a head {name!r} that differs from another task's: rename it")
+        return heads
+
+    def build(self) -> Transformer:
+        """The recipe's model, with fresh weights."""
+        return build(self.recipe.preset(), self.channels, self.heads, self.readouts, self.recipe.roles)
+
+    def schema(self, model: Transformer) -> Schema:
+        """What batches for this model are filled up to."""
+        axes = {k: v for objective in self.objectives.values() for k, v in objective.axes().items()}
+        return dataclasses.replace(model.schema, axes={**model.schema.axes, **axes})
+
+    def split(self, task: Task, name: str) -> Sequence[Sample]:
+        """The samples of a task, opened once per process; tasks over the same data share them."""
+        if task.name not in self.datasets:
+            raise ConfigError(f"the data of task {task.name!r} is not open here")
+        key = (_data_key(task), name)
+        if key not in self._splits:
+            self._splits[key] = self.datasets[task.name].split(name)
+        return self._splits[key]
+
+    def sources(self) -> list[Source]:
+        """How the training samples of every task are drawn."""
+        return [
+            Source(t.name, len(self.split(t, t.split)), t.share, self.datasets[t.name].weights(t.split))
+            for t in self.recipe.tasks
+        ]
+
+    def __call__(self, task: str, index: int, key: str) -> Document:
+        """A training document, for the loader."""
+        config = self.recipe.task(task)
+        return self.document(task, self.split(config, config.split)[index], f"{task}/{index}", key)
+
+    def document(self, task: str, sample: Sample, name: str = "", key: str | None = None) -> Document:
+        """One sample -> a document with what the task asks of it; with a `key`, cropped and marked as training does.
+
+        Raises InputError naming the field that is missing or refused.
+        """
+        config, objective = self.recipe.task(task), self.objectives[task]
+        name = name or task
+        document = self.compose(config, sample, None if key is None else chance(key, "crop"))
+        if config.truncate:
+            document, name = _truncate(document, self.recipe.train.budget - objective.reads_out(), name)
+        readout = 1 + self.readouts.index(task) if task in self.readouts else 0
+        at = At(task, self.channels, chance(key or f"{self.recipe.train.seed}/{name}", "mark"), key is not None, readout)
+        return objective.mark(document.replace(name=name), sample, at)
+
+    def compose(self, task: Task, sample: Sample, rng: random.Random | None = None) -> Document:
+        """The template filled in: fields encoded, closed by their `end` and joined, streams cropped to the context."""
+        streams: dict[str, TokenSequence] = {}
+        starts: dict[str, list[tuple[int, int, int]]] = {}
+        for stream, instance, field in task.fields():
+            so_far = streams.get(stream, TokenSequence())
+            part = self.encode(instance, field, sample)
+            streams[stream] = so_far + part
+            starts.setdefault(stream, []).append((len(so_far), len(part), self.tokenizers[instance].unit))
+        if task.context is not None:
+            rng = rng if len(streams) == 1 else None  # windows of several streams would not belong together
+            streams = {s: crop(x, task.context, starts[s], rng) for s, x in streams.items()}
+        return Document(streams)
+
+    def encode(self, instance: str, field: str, sample: Sample) -> TokenSequence:
+        """One field as tokens, closed by its channel's `end` where it has one."""
+        tokenizer = self.tokenizers[instance]
+        if field not in sample:
+            raise InputError(f"the sample has no field {field!r}; {did_you_mean(field, sample, 'fields')}")
+        try:
+            tokens = tokenizer.encode(sample[field])
+        except InputError as error:
+            raise InputError(f"field {field!r}: {error}") from None
+        return closed(tokens, tokenizer)
+
+
+def closed(tokens: TokenSequence, tokenizer: Tokenizer) -> TokenSequence:
+    """A tokenizer's tokens with the `end` of their last channel, where that has one."""
+    channels = tokenizer.channels()
+    last = tokens.spans[-1].channel if tokens.spans else next(iter(channels))
+    end = channels[last].end
+    return tokens if end is None else tokens + TokenSequence((Span(last, torch.tensor([end])),))
+
+
+def crop(tokens: TokenSequence, context: int, parts: Sequence[tuple[int, int, int]], rng: random.Random | None) -> TokenSequence:
+    """At most `context` tokens: the first, or with `rng` a window that starts at a multiple of the unit of a field.
+
+    `parts` are (start, length, unit) of every field.
+    """
+    if len(tokens) <= context:
+        return tokens
+    last = len(tokens) - context
+    starts = [at for start, length, unit in parts for at in range(start, min(start + length, last + 1), unit)]
+    start = rng.choice(starts) if rng else 0
+    return tokens[start : start + context]
+
+
+def _truncate(document: Document, budget: int, name: str) -> tuple[Document, str]:
+    """A document over the budget without the end of its longest stream, and a name that tells of it."""
+    streams, whole = dict(document.streams), len(document)
+    while (excess := sum(map(len, streams.values())) - budget) > 0:
+        longest = max(streams, key=lambda s: len(streams[s]))
+        streams[longest] = streams[longest][: max(0, len(streams[longest]) - excess)]
+    if whole > budget:
+        name = f"{name}{CUT}{budget} of {whole} tokens)"
+    return document.replace(streams=streams), name
+
+
+def was_cut(name: str) -> bool:
+    """Whether the document of that name lost tokens to the budget."""
+    return CUT in name
+
+
+def prepare(recipe: Recipe, host: Host) -> Tasks:
+    """Open a recipe's datasets and make its tokenizers and objectives from them.
+
+    Tokenizers see training splits only, of all tasks that use them, in the order of the recipe, up to
+    `train.fit_samples`. Raises ConfigError naming the part of the recipe.
+    """
+    used = dict.fromkeys(instance for t in recipe.tasks for _, instance, _ in t.fields())
+    for instance in recipe.tokenizers:
+        if instance not in used:
+            raise ConfigError(f"tokenizer {instance!r} is used by no task; {did_you_mean(instance, used, 'used')}")
+    datasets = open_data(recipe, host)
+    tokenizers = {i: _tokenizer(recipe, i, datasets, host) for i in used}
+    objectives = {t.name: _objective(t.objective, datasets[t.name]) for t in recipe.tasks}
+    bare = Tasks(recipe, {}, {}, datasets)
+    return Tasks(recipe, {i: _fitted(bare, i, t) for i, t in tokenizers.items()}, objectives, datasets)
+
+
+def open_data(recipe: Recipe, host: Host) -> dict[str, Dataset]:
+    """The dataset of every task."""
+    return {t.name: dataset_of(recipe, t, host) for t in recipe.tasks}
+
+
+def _data_key(task: Task) -> str:
+    return json.dumps({k: v for k, v in task.data.items() if k not in ("split", "eval")}, sort_keys=True, default=str)
+
+
+def _uses(recipe: Recipe, instance: str) -> Iterator[tuple[Task, str]]:
+    """The tasks and fields that an instance encodes, in the recipe's order."""
+    return ((t, field) for t in recipe.tasks for _, name, field in t.fields() if name == instance)
+
+
+def _tokenizer(recipe: Recipe, instance: str, datasets: Mapping[str, Dataset], host: Host) -> Tokenizer:
+    """A tokenizer with what the recipe sets, and the datasets' metadata in fields that have no value of their own."""
+    plugin, config = recipe.plugin(instance), recipe.config(instance)
+    unset = [n for n, f in host.tokenizer_class(plugin).config_fields().items() if n not in config and f.default is None]
+    told: dict[str, tuple[Any, str]] = {}
+    for task, _ in _uses(recipe, instance):
+        metadata = datasets[task.name].metadata()
+        for name in unset:
+            if metadata.get(name) is not None:
+                value, first = told.setdefault(name, (metadata[name], task.name))
+                if value != metadata[name]:
+                    raise ConfigError(
+                        f"tasks {first!r} and {task.name!r} give tokenizer {instance!r} another {name!r}: use two tokenizers"
+                    )
+    return host.tokenizer(plugin, instance=instance, **config, **{k: v for k, (v, _) in told.items()})
+
+
+def _objective(objective: Objective, dataset: Dataset) -> Objective:
+    """An objective with the classes that its dataset names, where the recipe leaves them out."""
+    classes = dataset.metadata().get("classes")
+    if not isinstance(objective, Classify) or objective.classes is not None or objective.names or classes is None:
+        return objective
+    return objective.replace(classes=classes) if isinstance(classes, int) else objective.replace(names=tuple(map(str, classes)))
+
+
+def _fitted(tasks: Tasks, instance: str, tokenizer: Tokenizer) -> Tokenizer:
+    """The tokenizer fitted to its fields' training samples: all of them, or a seeded choice of `train.fit_samples`."""
+    if type(tokenizer).fit is Tokenizer.fit:
+        return tokenizer
+    recipe = tasks.recipe
+    uses = {(_data_key(t), t.split, field): (tasks.split(t, t.split), field) for t, field in _uses(recipe, instance)}
+    fields = list(uses.values())
+    ends = list(accumulate(len(samples) for samples, _ in fields))
+    chosen: Sequence[int] = range(ends[-1])
+    if ends[-1] > recipe.train.fit_samples:
+        rng = random.Random(f"{recipe.train.seed}/fit/{instance}")
+        chosen = sorted(rng.sample(range(ends[-1]), recipe.train.fit_samples))
+
+    def values() -> Iterator[Any]:
+        for i in chosen:
+            at = bisect_right(ends, i)
+            samples, field = fields[at]
+            yield samples[i - (ends[at - 1] if at else 0)][field]
+
+    return tokenizer.fit(values())
