@@ -1,4 +1,4 @@
-"""Which sample comes next: seeded draws of a task by share, and of its samples, whose whole state is some counters."""
+"""Which sample comes next: tasks by share, samples by seeded chance; the whole state is some counters."""
 
 from __future__ import annotations
 
@@ -6,10 +6,8 @@ import copy
 import hashlib
 import math
 import random
-from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -50,9 +48,10 @@ def chance(key: str, purpose: str) -> random.Random:
 
 
 class Draws:
-    """Which sample comes next: a task by share, then a sample of that task. Draw i belongs to rank i % world.
+    """Which sample comes next: tasks take turns by share, and each goes through its own samples by chance.
 
-    Every choice follows from (seed, number of the draw) or (seed, task, position), so the whole state is some counters.
+    The stream is the same for every number of ranks: of each `world` draws one belongs to each rank. Every choice follows
+    from the seed and the counters, so the counters are the whole state.
     """
 
     def __init__(self, sources: Sequence[Source], seed: int = 0, rank: int = 0, world: int = 1) -> None:
@@ -64,9 +63,10 @@ class Draws:
             raise ConfigError(f"rank must be in 0..{world - 1}, got {rank}")
         self.sources, self.seed, self.rank, self.world = tuple(sources), seed, rank, world
         self.number, self.positions = 0, [0] * len(sources)
-        self._shares = list(accumulate(s.share for s in sources))
+        self._shares = [s.share for s in sources]
+        self._phases = [_uniform(_hash(seed, "phase", name), 0) for name in names]
         self._weights = [None if s.weights is None else _cumulative(s) for s in sources]
-        self._salt, self._salts = _hash(seed, "task"), [_hash(seed, "sample", name) for name in names]
+        self._salt, self._salts = _hash(seed, "rank"), [_hash(seed, "sample", name) for name in names]
         self._orders: dict[int, tuple[int, np.ndarray]] = {}
 
     def copy(self) -> Draws:
@@ -81,11 +81,21 @@ class Draws:
     def __next__(self) -> Draw:
         while True:
             number, self.number = self.number, self.number + 1
-            k = bisect_right(self._shares, _uniform(self._salt, number) * self._shares[-1], 0, len(self._shares) - 1)
+            k = self._task()
             position = self.positions[k]
             self.positions[k] = position + 1
-            if number % self.world == self.rank:
+            if self._mine(number):
                 return Draw(self.sources[k].task, self._sample(k, position), position)
+
+    def _task(self) -> int:
+        """The task that is due first. Chance would give the same shares, but small batches would mix worse."""
+        due = [(n + phase) / share for n, phase, share in zip(self.positions, self._phases, self._shares, strict=True)]
+        return due.index(min(due))
+
+    def _mine(self, number: int) -> bool:
+        """Whether a draw is this rank's. Within each `world` draws the ranks begin by chance, or one could meet one task only."""
+        turn = int(_uniform(self._salt, number // self.world) * self.world)
+        return (number + turn) % self.world == self.rank
 
     def key(self, draw: Draw) -> str:
         """What all further chance at this draw is keyed by."""
