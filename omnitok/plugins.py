@@ -99,7 +99,7 @@ class Host:
         if len(names) == 1:
             return self.tokenizer(names[0], **config)
         choice = " or ".join(f"--as {n}" for n in (names or self.names()))
-        found = f"{len(names)} plugins read this" if names else f"no plugin claims {path.suffix or 'a name without suffix'!r}"
+        found = f"{len(names)} plugins read this" if names else f"no plugin claims {path.suffix or 'names without a suffix'}"
         raise InputError(f"{path}: {found}; choose with {choice or 'a plugin: none is installed'}")
 
     def _sniff(self, path: Path, names: Sequence[str]) -> tuple[str, ...]:

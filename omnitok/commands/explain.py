@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json as json_
 from collections.abc import Mapping
 from typing import Any, get_type_hints
@@ -35,7 +36,7 @@ def describe(cls: type[Tokenizer], host: Host, config: Mapping[str, Any]) -> dic
     """All that `omnitok plugins NAME` prints, as plain values."""
     facts: dict[str, Any] = {
         "name": cls.name,
-        "meaning": (cls.__doc__ or "").strip(),
+        "meaning": inspect.cleandoc(cls.__doc__ or ""),
         "round_trip": round_trip(cls.round_trip),
         "unit": cls.unit,
         "fields": _fields(cls),

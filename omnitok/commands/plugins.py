@@ -25,11 +25,11 @@ def plugins(
     set_: Sets = (),
 ) -> int:
     """List the installed plugins, explain one, or check them."""
-    host = load_plugins(files=plugin)
     if check:
         from .check import check_plugins
 
-        return check_plugins(host, name, plugin, parse_sets(set_), timeout, json)
+        return check_plugins(name, plugin, parse_sets(set_), timeout, json)
+    host = load_plugins(files=plugin)
     if name is not None:
         from .explain import explain
 
