@@ -92,8 +92,8 @@ class ConvModule(nn.Module):
         place = ctx.once(("conv", gap), lambda: torch.arange(len(x), device=x.device) + (layout.segment + 1) * gap)
         y = x.new_zeros(rows, x.shape[1]).index_copy(0, place, F.glu(self.inp(x), -1))
         # a [1, dim, rows, 1] view in channels-last memory: the fast depthwise kernel on CPU
-        image = y.view(1, rows, 1, -1).permute(0, 3, 1, 2)
-        z = F.conv2d(image, self.depth.weight[..., None], self.depth.bias, groups=x.shape[1])
+        grid = y.view(1, rows, 1, -1).permute(0, 3, 1, 2)
+        z = F.conv2d(grid, self.depth.weight[..., None], self.depth.bias, groups=x.shape[1])
         z = z.permute(0, 2, 3, 1).flatten(0, 2)[place - gap]
         return self.out(self.act(self.norm(z, ctx)))  # type: ignore[no-any-return]
 
