@@ -80,7 +80,7 @@ class Train(Config, frozen=True, kw_only=True):
     eval_samples: Annotated[int, Meta(ge=1, description="most samples per task and evaluation")] = 500
     checkpoint_every: Annotated[int, Meta(ge=0, description="steps between checkpoints; 0: only at the end")] = 500
     keep: Annotated[int, Meta(ge=1, description="checkpoints that are kept")] = 2
-    max_skips: Annotated[int, Meta(ge=0, description="non-finite steps in a row that are skipped before training stops")] = 5
+    max_skips: Annotated[int, Meta(ge=1, description="skipped (non-finite) steps in a row after which training stops")] = 5
     fit_samples: Annotated[int, Meta(ge=1, description="most training samples that a tokenizer is fitted to")] = 10_000
     tensorboard: Annotated[bool, Meta(description="also write TensorBoard event files")] = False
 

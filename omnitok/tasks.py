@@ -59,6 +59,10 @@ class Tasks:
                     raise DuplicateNameError(f"task {task!r} needs a head {name!r} that differs from another task's: rename it")
         return heads
 
+    def opened(self, host: Host) -> Tasks:
+        """The same tasks with their data."""
+        return Tasks(self.recipe, self.tokenizers, self.objectives, open_data(self.recipe, host))
+
     def build(self) -> Transformer:
         """The recipe's model, with fresh weights."""
         return build(self.recipe.preset(), self.channels, self.heads, self.readouts, self.recipe.roles)

@@ -143,7 +143,7 @@ class Training:
         message = f"step {step + 1} skipped: {result.reason}; documents: {some}"
         if not self.quiet:
             tqdm.write(message, file=sys.stderr)
-        if self.refused > self.config.max_skips:
+        if self.refused >= self.config.max_skips:
             newest = checkpoint.latest(self.folder)
             rest = f"the last checkpoint is {newest}" if newest else "there is no checkpoint yet"
             kind = ConfigError if result.reason == NOTHING_ASKED else NonFiniteError

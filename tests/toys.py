@@ -64,7 +64,7 @@ class Waves(Tokenizer, frozen=True):
         return self.whole(tokens)[""].features
 
     def fit(self, samples: Iterable[Any]) -> "Waves":
-        mean = torch.cat([torch.as_tensor(s) for s in samples]).mean()
+        mean = torch.cat([torch.as_tensor(s) for s in samples]).nanmean()
         return msgspec.structs.replace(self, state=repr(mean.item()).encode())
 
     def samples(self, seed: int = 0) -> Iterable[torch.Tensor]:
