@@ -101,7 +101,7 @@ class TokenSequence(Record):
         object.__setattr__(self, "spans", tuple(self.spans))
         if any(s.index is not None for s in self.spans):
             slots = torch.cat(self.places)
-            if not torch.equal(slots.sort().values, torch.arange(len(self))):
+            if not torch.equal(slots.sort().values, torch.arange(len(self), device=slots.device)):
                 raise SequenceError(f"the spans of {self!r} do not tile its places 0..{len(self) - 1}")
             if any(len(p) > 1 and not bool((p.diff() > 0).all()) for p in self.places):
                 raise SequenceError(f"`index` must increase inside every span of {self!r}")
@@ -124,7 +124,7 @@ class TokenSequence(Record):
         """For each span the [n] places of its tokens in this sequence."""
         at, out = 0, []
         for span in self.spans:
-            out.append(span.index if span.index is not None else torch.arange(at, at + len(span)))
+            out.append(span.index if span.index is not None else torch.arange(at, at + len(span), device=span.content.device))
             at += len(span)
         return tuple(out)
 
@@ -149,7 +149,7 @@ class TokenSequence(Record):
                 spans.append(span if span.index is None else span.replace(index=place + base))
             else:
                 spans[i] = _rejoin(spans[i], span, place + base)
-        pairs = {k: v for k, v in self.pairs.items()}
+        pairs = dict(self.pairs)
         for name, (ends, labels) in other.pairs.items():
             old = pairs.get(name)
             moved = ends + base
@@ -161,10 +161,15 @@ class TokenSequence(Record):
             raise SequenceError("cut a sequence with a slice of step 1, such as s[3:9]")
         start, stop, _ = cut.indices(len(self))
         stop = max(start, stop)
-        spans = []
+        if (start, stop) == (0, len(self)):
+            return self
+        at, spans = 0, []
         for span, place in zip(self.spans, self.places, strict=True):
-            a, b = (int(x) for x in torch.searchsorted(place, torch.tensor([start, stop])))
-            if b > a or (len(span) == 0 and start == 0):
+            a, b = torch.searchsorted(place, torch.tensor([start, stop], device=place.device)).tolist()
+            # an empty span goes with the token behind it, or at the very end with the one before it
+            empty_here = len(span) == 0 and (start <= at < stop or start < at == stop == len(self))
+            at += len(span)
+            if b > a or empty_here:
                 piece = span.take(a, b)
                 spans.append(piece if span.index is None else piece.replace(index=place[a:b] - start))
         pairs = {}
@@ -186,9 +191,9 @@ class TokenSequence(Record):
         picked = [(s, p) for s, p, take in zip(self.spans, self.places, wanted, strict=True) if take]
         if not picked:
             return TokenSequence()
-        rank = torch.full((len(self),), -1)
         kept = torch.cat([p for _, p in picked]).sort().values
-        rank[kept] = torch.arange(len(kept))
+        rank = torch.full((len(self),), -1, device=kept.device)
+        rank[kept] = torch.arange(len(kept), device=kept.device)
         spans = tuple(s if s.index is None else s.replace(index=rank[p]) for s, p in picked)
         inside = {k: (rank[ends] >= 0).all(0) for k, (ends, _) in self.pairs.items()}
         pairs = {k: (rank[ends[:, inside[k]]], labels[inside[k]]) for k, (ends, labels) in self.pairs.items()}
