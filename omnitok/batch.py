@@ -126,7 +126,7 @@ def collate(documents: Sequence[Document | TokenSequence], schema: Schema, sort:
     Raises SequenceError where an ask can see its own target, or a channel's rule is unknown.
     """
     docs = [d if isinstance(d, Document) else Document({next(iter(schema.streams)): d}) for d in documents]
-    names = list(dict.fromkeys(s for d in docs for s in d.streams))
+    names = list(dict.fromkeys([*schema.streams, *(s for d in docs for s in d.streams)]))
     rules = [{s: _rule(d, s, schema) for s in d.streams} for d in docs]
     main = names[-1] if names else ""
 

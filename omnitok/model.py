@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from .batch import MASKED, Ask, PackedBatch, Schema
 from .batch import Stream as PackedStream
 from .config import Config
-from .errors import ConfigError, did_you_mean, unknown_name
+from .errors import ConfigError, LengthError, did_you_mean, unknown_name
 from .nn.attention import Attention
 from .nn.cache import Cache
 from .nn.context import Context
@@ -61,8 +61,11 @@ class Model(Config, frozen=True):
 class Preset(Config, frozen=True):
     """A published or generic architecture: fields that people set, and the model they make.
 
-    `name` is the recipe's word for it, `roles` the channels that it names.
+    `name` is the recipe's word for it, `roles` the channels that it names. `readout` is the role that readout tokens
+    take, first in their document; None: the core's own channel, last in it.
     """
+
+    readout: ClassVar[str | None] = None
 
     def model(self, bound: Mapping[str, Channel], channels: Mapping[str, Channel]) -> Model:
         """The configuration, sized by the channels bound to its roles; `channels` are all of them."""
@@ -81,6 +84,8 @@ class StreamModule(nn.Module):
         self.blocks = nn.ModuleList(nn.ModuleDict({r.name: r.build(dim) for r in block}) for block in config.blocks)
         self.norm = config.norm.build(dim, dim) if config.norm else None
         self.heads = named_modules({h: Pipeline(s, dim, dim) for h, s in config.heads.items()}, "head")
+        tables = [s.size for s in config.steps if isinstance(s, Axis) and s.axis == "position" and s.kind == "learned"]
+        self.longest = min(tables, default=None)
         self.shared_keys: list[Any] = []
         self.shared = nn.ModuleList()
         for mixer in config.mixers():
@@ -120,16 +125,18 @@ class Transformer(nn.Module):
         super().__init__()
         self.config, self.channel_info, self.readouts = config, dict(channels), readouts
         self.roles = dict(roles)
+        self.preset: Preset | None = None
         dims = {s.dim for s in config.streams.values()}
         self.dim = next(iter(dims))
         bound = set(roles.values())
-        free = {n: c for n, c in channels.items() if n not in bound}
+        free = {n: c for n, c in channels.items() if n not in bound or n == CONTROL}
         self.streams = nn.ModuleDict({n: StreamModule(s) for n, s in config.streams.items()})
         rms = Norm("rms")
         self.channels = named_modules({n: Pipeline((*c.steps(), rms), c.size, self.dim) for n, c in free.items()}, "channel")
         self.axis_names = {n: tuple(a.axis for a in c.axes) for n, c in free.items()}
         self.axes = named_modules({a.axis: a.build(self.dim, self.dim) for a in shared_axes(free)}, "axis")
-        self.head_stream: dict[str, str] = {}
+        self.preset_heads: dict[str, tuple[str, str]] = {}
+        """head -> (stream, name there)"""
         self.heads = named_modules(dict(self._own_heads(heads)), "head")
         self.schema = schema_of(config, channels, bound)
 
@@ -141,9 +148,8 @@ class Transformer(nn.Module):
             role = of_channel.get(channel if slash else name)
             preset_head = None if role is None else f"{role}{'/masked' if slash else ''}{rest if slash else ''}"
             stream = next((n for n, s in self.config.streams.items() if preset_head in s.heads), None)
-            if stream is not None:
-                self.head_stream[name] = stream
-                self.preset_heads = {**getattr(self, "preset_heads", {}), name: preset_head}
+            if stream is not None and preset_head is not None:
+                self.preset_heads[name] = (stream, preset_head)
             else:
                 yield name, Pipeline([self._resolve(s) for s in steps], self.dim, self.dim)
 
@@ -181,6 +187,7 @@ class Transformer(nn.Module):
                 continue
             packed = batch.streams[name]
             layout = cache.extend(packed.layout) if cache is not None else packed.layout
+            refuse_long(max(layout.lengths, default=0) if cache is None else cache.width, module.longest, name)
             shared = dict(zip(module.shared_keys, module.shared, strict=True))
             ctx = Context(layout, done.get(module.config.memory), shared, tables, cache=cache, backend=backend)
             out[name] = module(self.embed(packed, module, layout, ctx), ctx)
@@ -226,11 +233,11 @@ class Transformer(nn.Module):
 
     def head(self, name: str) -> nn.Module:
         """A head by name: the preset's, or one that an objective asked for."""
-        if name in self.head_stream:
-            stream = self.streams[self.head_stream[name]]
-            return stream.heads[self.preset_heads[name]]  # type: ignore[union-attr, index, return-value]
+        if name in self.preset_heads:
+            stream, own = self.preset_heads[name]
+            return self.streams[stream].heads[own]  # type: ignore[union-attr, index, return-value]
         if name not in self.heads:
-            raise unknown_name("head", name, [*self.heads, *self.head_stream], "this model's heads")
+            raise unknown_name("head", name, [*self.heads, *self.preset_heads], "this model's heads")
         return self.heads[name]
 
 
@@ -247,30 +254,62 @@ def build(
     channel, axis or attention rule does not fit.
     """
     channels = dict(channels)
-    bound_roles = bind(getattr(preset, "roles", ()), channels, roles or {})
+    bound_roles = bind(preset, channels, roles or {}) if isinstance(preset, Preset) else {}
     channels[CONTROL] = Channel(vocab=1 + len(readouts), attend="full")
     bound = {r: channels[c] for r, c in bound_roles.items()}
     config = preset.model(bound, channels) if isinstance(preset, Preset) else preset
     if len({s.dim for s in config.streams.values()}) != 1:
         raise ConfigError("all streams of a model share one dim")
-    return Transformer(config, channels, heads or {}, bound_roles, readouts)
+    check_memory(config.streams)
+    model = Transformer(config, channels, heads or {}, bound_roles, readouts)
+    model.preset = preset if isinstance(preset, Preset) else None
+    return model
 
 
-def bind(roles: tuple[str, ...], channels: Mapping[str, Channel], given: Mapping[str, str]) -> dict[str, str]:
-    """role -> channel. A single role takes a single channel by itself."""
+def check_memory(streams: Mapping[str, Stream]) -> None:
+    """ConfigError where a stream's memory is not an earlier stream, or its attention reads a memory that it does not have."""
+    earlier: list[str] = []
+    for name, stream in streams.items():
+        if stream.memory is not None and stream.memory not in earlier:
+            raise ConfigError(f"stream {name!r} reads {stream.memory!r}; earlier streams: {', '.join(earlier) or 'none'}")
+        if stream.memory is None and any(isinstance(m, Attention) and m.source == "memory" for m in stream.mixers()):
+            raise ConfigError(f"stream {name!r} attends to a memory: set `memory` to an earlier stream")
+        earlier.append(name)
+
+
+def bind(preset: Preset, channels: Mapping[str, Channel], given: Mapping[str, str]) -> dict[str, str]:
+    """role -> channel: as given, else the one channel with a part of that name, else the one that is left for the one
+    role that is left. Raises ConfigError naming a role that stays free.
+    """
+    roles: tuple[str, ...] = getattr(preset, "roles", ())
     for role, channel in given.items():
         if role not in roles:
             raise ConfigError(f"this preset has no role {role!r}; {did_you_mean(role, roles, 'roles')}")
         if channel not in channels:
             raise unknown_name(f"channel for role {role!r}:", channel, channels, "channels")
     out = dict(given)
-    if len(roles) == 1 and len(channels) == 1 and not out:
-        out = {roles[0]: next(iter(channels))}
-    by_part = {c.rpartition("/")[2]: c for c in channels}
+    if preset.readout is not None:
+        out.setdefault(preset.readout, CONTROL)
     for role in roles:
-        if role not in out and role in by_part and sum(c.rpartition("/")[2] == role for c in channels) == 1:
-            out[role] = by_part[role]
+        named = [c for c in channels if c.rpartition("/")[2] == role]
+        if role not in out and len(named) == 1:
+            out[role] = named[0]
+    free, left = [r for r in roles if r not in out], [c for c in channels if c not in out.values()]
+    if len(free) == len(left) == 1:
+        return {**out, free[0]: left[0]}
+    if free:
+        known = ", ".join(sorted(left)) or "none is left"
+        raise ConfigError(f"this preset needs a channel for role {free[0]!r}: set model.channels.{free[0]} ({known})")
     return out
+
+
+def refuse_long(tokens: int, longest: int | None, stream: str) -> None:
+    """LengthError for a document that a learned table of positions does not reach."""
+    if longest is not None and tokens > longest:
+        raise LengthError(
+            f"a document of {tokens} tokens in stream {stream!r}, whose positions end at {longest}: "
+            "crop it (`context`), or give the preset more positions"
+        )
 
 
 def shared_axes(channels: Mapping[str, Channel]) -> list[Axis]:

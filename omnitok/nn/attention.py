@@ -92,7 +92,8 @@ class AttentionModule(nn.Module):
     def forward(self, x_ND: Tensor, ctx: Context) -> Tensor:
         assert ctx.layout is not None
         memory = self.config.source == "memory"
-        source, keys = ctx.memory if memory and ctx.memory is not None else (x_ND, ctx.layout)
+        assert ctx.memory is not None or not memory
+        source, keys = ctx.memory if memory else (x_ND, ctx.layout)  # type: ignore[misc]
         terms = self.positions(ctx)
         q_NHK = self._heads(self.q(x_ND), self.heads)
         k_MHK = self._heads(self.k(source), self.kv_heads)

@@ -68,7 +68,7 @@ def split(q: Tensor, k: Tensor, v: Tensor, queries: Layout, keys: Layout, spec: 
         _sdpa(*(x.unflatten(0, b.shape[:2]) for x in part), b, spec, ctx).flatten(0, 1)
         for b, *part in zip(blocks, q.split(sizes), k.split(sizes), v.split(sizes), strict=True)
     ]
-    return torch.cat(out) if len(out) != 1 else out[0]
+    return torch.cat(out) if len(out) > 1 else out[0] if out else q.flatten(1)
 
 
 def edges(q: Tensor, k: Tensor, v: Tensor, queries: Layout, keys: Layout, spec: Spec, ctx: Context) -> Tensor:
