@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from .errors import InputError
+from .errors import InputError, SequenceError
 
 _KINDS: dict[str, type[Record]] = {}
 
@@ -63,7 +63,16 @@ class Record:
             with safe_open(str(path), "pt") as file:
                 plain = json.loads((file.metadata() or {})["omnitok"])
                 value = _from_json(plain, {k: file.get_tensor(k) for k in file.keys()})  # noqa: SIM118
-        except (SafetensorError, KeyError, ValueError, TypeError, OSError) as error:
+        except (
+            SafetensorError,
+            SequenceError,
+            LookupError,
+            ValueError,
+            TypeError,
+            AttributeError,
+            RecursionError,
+            OSError,
+        ) as error:
             raise InputError(f"{path}: not a saved {cls.__name__} ({type(error).__name__}: {error})") from None
         if not isinstance(value, cls):
             raise InputError(f"{path}: holds a {type(value).__name__}, not a {cls.__name__}")
