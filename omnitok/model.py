@@ -73,13 +73,13 @@ class Preset(Config, frozen=True):
 
 
 class StreamModule(nn.Module):
-    """One stream's own parameters."""
+    """One stream's own parameters; `sizes` are the numbers per token of the channels bound to its roles, 0 for ids."""
 
-    def __init__(self, config: Stream) -> None:
+    def __init__(self, config: Stream, sizes: Mapping[str, int]) -> None:
         super().__init__()
         dim = config.dim
         self.config = config
-        self.embed = named_modules({r: Pipeline(s, 0, dim) for r, s in config.embed.items()}, "role")
+        self.embed = named_modules({r: Pipeline(s, sizes.get(r, 0), dim) for r, s in config.embed.items()}, "role")
         self.steps = Pipeline(config.steps, dim, dim)
         self.blocks = nn.ModuleList(nn.ModuleDict({r.name: r.build(dim) for r in block}) for block in config.blocks)
         self.norm = config.norm.build(dim, dim) if config.norm else None
@@ -130,7 +130,8 @@ class Transformer(nn.Module):
         self.dim = next(iter(dims))
         bound = set(roles.values())
         free = {n: c for n, c in channels.items() if n not in bound or n == CONTROL}
-        self.streams = nn.ModuleDict({n: StreamModule(s) for n, s in config.streams.items()})
+        sizes = {role: channels[c].size for role, c in roles.items()}
+        self.streams = nn.ModuleDict({n: StreamModule(s, sizes) for n, s in config.streams.items()})
         rms = Norm("rms")
         self.channels = named_modules({n: Pipeline((*c.steps(), rms), c.size, self.dim) for n, c in free.items()}, "channel")
         self.axis_names = {n: tuple(a.axis for a in c.axes) for n, c in free.items()}

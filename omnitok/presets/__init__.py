@@ -13,10 +13,10 @@ _FILES = {
     "decoder": "generic",
     "encoder": "generic",
     "conformer": "generic",
-    "gpt2": "gpt2",
-    "bert": "bert",
-    "vit": "vit",
-    "decision-transformer": "decision_transformer",
+    "gpt2": "reference.gpt2",
+    "bert": "reference.bert",
+    "vit": "reference.vit",
+    "decision-transformer": "reference.decision_transformer",
 }
 
 

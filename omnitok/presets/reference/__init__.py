@@ -1,0 +1,1 @@
+"""Presets of published models: a configuration and a weight map each."""
