@@ -8,6 +8,7 @@ along pairs; `varlen` and `flex` CUDA kernels. Shape letters: N queries, M keys,
 from __future__ import annotations
 
 import inspect
+import itertools
 from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -43,8 +44,8 @@ def choose(q: Tensor, queries: Layout, keys: Layout, spec: Spec) -> str:
         return "edges"
     if queries is not keys:
         return "rows"
-    half = q.dtype in (torch.bfloat16, torch.float16)
-    return "varlen" if q.is_cuda and half and spec.plain and all(r.rule != "order" for r in queries.runs) else "split"
+    half = q.is_cuda and q.dtype in (torch.bfloat16, torch.float16)
+    return "varlen" if half and len(q) and spec.plain and all(r.rule != "order" for r in queries.runs) else "split"
 
 
 def dense(q: Tensor, k: Tensor, v: Tensor, queries: Layout, keys: Layout, spec: Spec, ctx: Context) -> Tensor:
@@ -97,7 +98,7 @@ def _edge_list(layout: Layout, over: str, spec: Spec) -> tuple[Tensor, Tensor | 
     keep = (layout.segment[i] == layout.segment[j]) & (layout.order[j] <= layout.order[i])
     if spec.window is not None:
         axis = layout.axis(spec.window_axis)
-        keep &= (axis[i] - axis[j]).abs() < spec.window
+        keep &= _near(axis[i], axis[j], spec.window)
     i, j = i[keep], j[keep]
     bias = None
     for term in spec.biases:
@@ -124,14 +125,13 @@ def varlen(q: Tensor, k: Tensor, v: Tensor, queries: Layout, keys: Layout, spec:
 
 
 def _varlen_parts(layout: Layout) -> list[tuple[slice, bool, Tensor, int]]:
-    """Runs come sorted by rule, so each rule is one slice of the stream."""
+    """Neighbouring runs of one rule are one slice of the stream; packing sorts by rule, so there are two at most."""
     parts, at = [], 0
-    for causal in (True, False):
-        lengths = [r.length for r in layout.runs if (r.rule == "causal") == causal for _ in range(r.count)]
-        if lengths:
-            offsets = torch.tensor([0, *lengths]).cumsum(0).int().to(layout.segment.device)
-            parts.append((slice(at, at + sum(lengths)), causal, offsets, max(lengths)))
-            at += sum(lengths)
+    for causal, runs in itertools.groupby(layout.runs, lambda r: r.rule == "causal"):
+        lengths = [r.length for r in runs for _ in range(r.count)]
+        offsets = torch.tensor([0, *lengths]).cumsum(0).int().to(layout.segment.device)
+        parts.append((slice(at, at + sum(lengths)), causal, offsets, max(lengths)))
+        at += sum(lengths)
     return parts
 
 
@@ -166,7 +166,7 @@ def flex(q: Tensor, k: Tensor, v: Tensor, queries: Layout, keys: Layout, spec: S
         if spec.ordered:
             ok = ok & (ord_k[j] <= ord_q[i])
         if spec.window is not None:
-            ok = ok & ((queries.axis(spec.window_axis)[i] - keys.axis(spec.window_axis)[j]).abs() < spec.window)
+            ok = ok & _near(queries.axis(spec.window_axis)[i], keys.axis(spec.window_axis)[j], spec.window)
         return ok
 
     mask = ctx.once(
@@ -220,7 +220,7 @@ def _mask(block: Block, spec: Spec) -> tuple[Tensor | None, bool]:
         return None, True
     allowed = block.mask()
     if spec.window is not None:
-        near = (block.query_axis(spec.window_axis)[:, :, None] - block.key_axis(spec.window_axis)[:, None, :]).abs() < spec.window
+        near = _near(block.query_axis(spec.window_axis)[:, :, None], block.key_axis(spec.window_axis)[:, None, :], spec.window)
         allowed = near if allowed is None else allowed & near
     if spec.over is not None:
         listed = _listed(block, spec.over)
@@ -228,6 +228,11 @@ def _mask(block: Block, spec: Spec) -> tuple[Tensor | None, bool]:
     if bias is None:
         return (None if allowed is None else allowed[:, None]), False
     return (bias if allowed is None else bias.masked_fill(~allowed[:, None], -torch.inf)), False
+
+
+def _near(query: Tensor, key: Tensor, window: int) -> Tensor:
+    """Whether two places lie in one window; a token without the axis is not restricted by it."""
+    return ((query - key).abs() < window) | (query < 0) | (key < 0)
 
 
 def _listed(block: Block, over: str) -> Tensor:

@@ -12,6 +12,7 @@ from omnitok.model import Model, Preset, Transformer, build
 from omnitok.nn.context import Context
 from omnitok.nn.steps import Axis, Linear, Step
 from omnitok.objectives import At, Classify, Ctc, Masked, Next, Objective, Regress
+from omnitok.presets.generic import Decoder
 from omnitok.sequence import Span, TokenSequence
 from omnitok.tokenizer import Channel
 
@@ -99,6 +100,8 @@ def cart(n: int, g: Maker) -> TokenSequence:
         )
     )
 
+
+DECODER = Decoder(dim=16, depth=2, heads=2)
 
 TASKS: dict[str, Objective] = {
     "write": Next("words"),
