@@ -43,7 +43,8 @@ def build_app() -> cyclopts.App:
         suppress_keyboard_interrupt=False,
     )
     for name, (target, meaning) in COMMANDS.items():
-        app.command(target, name=name, help=meaning, help_flags=[] if name == "demo" else ["--help", "-h"])
+        own_help = {"help_flags": []} if name == "demo" else {}  # an app behind an import string takes no settings from here
+        app.command(target, name=name, help=meaning, **own_help)
     for entry in sorted(entry_points(PLUGIN_COMMANDS), key=lambda e: (e.name, e.value)):
         if entry.name not in list(app):
             app.command(entry.value, name=entry.name, help=f"From the plugin {entry.value.partition(':')[0]}.")

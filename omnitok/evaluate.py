@@ -125,7 +125,7 @@ def table(report: Mapping[str, Mapping[str, Any]]) -> Table:
 
     out = Table("task", "score", "value", "chance", "samples", "nothing asked", "cut")
     for task, row in report.items():
-        scores = [name for name in row if name not in ("chance", "samples", "unasked", "cut")]
+        scores = [name for name in row if name not in ("loss", "chance", "samples", "unasked", "cut")] or ["loss"]
         for i, name in enumerate(scores):
             counts = [str(row[c]) for c in ("samples", "unasked", "cut")] if i == 0 else []
             chance = row["chance"].get(name)

@@ -203,9 +203,10 @@ def override(plain: dict[str, Any], change: str) -> None:
     if not equals or not all(keys):
         raise ConfigError(f"--set {change!r}: write it as train.seed=1")
     try:
-        value = tomllib.loads(f"value = {text}")["value"]
+        parsed = tomllib.loads(f"value = {text}")
     except tomllib.TOMLDecodeError:
-        value = text.strip()
+        parsed = {}
+    value = parsed["value"] if parsed.keys() == {"value"} else text.strip()
     table: Any = plain
     for key in keys[:-1]:
         table = _entry(table, key, change) if isinstance(table, list) else table.setdefault(key, {})

@@ -40,6 +40,8 @@ class Run:
     step: int
     tasks: Tasks
     model: Transformer
+    host: Host
+    """the plugins it uses"""
 
     @property
     def recipe(self) -> Recipe:
@@ -105,10 +107,11 @@ def load_run(folder: str | Path, plugin_files: Iterable[str | Path] = (), device
     if newest is None:
         raise CheckpointError(f"{folder}: no complete checkpoint here; name the folder that `omnitok train --out` wrote")
     saved = checkpoint.load(newest)
-    tasks = restore_tasks(saved, host_of(saved, plugin_files))
+    host = host_of(saved, plugin_files)
+    tasks = restore_tasks(saved, host)
     model = tasks.build()
     load_weights(model, saved)
-    return Run(Path(folder), saved.step, tasks, model.to(device).eval())
+    return Run(Path(folder), saved.step, tasks, model.to(device).eval(), host)
 
 
 def load_weights(model: Transformer, saved: checkpoint.Checkpoint) -> None:

@@ -1,0 +1,35 @@
+"""`omnitok train`: a recipe in, a run folder out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from .common import PluginFiles, console
+
+
+def train(
+    recipe: Annotated[Path, Parameter(help="A TOML file; `omnitok config show` explains its keys.")],
+    /,
+    *,
+    out: Annotated[Path, Parameter(help="The run's folder: metrics.jsonl, recipe.toml and checkpoints/.")],
+    resume: Annotated[bool, Parameter(help="Continue the run in that folder from its newest checkpoint.")] = False,
+    set_: Annotated[tuple[str, ...], Parameter(name="--set", help="Lay a value over the recipe, such as train.seed=1.")] = (),
+    plugin: PluginFiles = (),
+) -> int:
+    """Train a model from a recipe. Ctrl-C saves a checkpoint and stops; `--resume` continues exactly."""
+    from ..evaluate import table
+    from ..plugins import load_plugins
+    from ..recipe import load_recipe
+    from ..train import train as run
+
+    result = run(load_recipe(recipe, set_), out, load_plugins(files=plugin), resume)
+    if result.interrupted:
+        console().print(f"stopped and saved at step {result.step}; --resume continues")
+        return 130
+    if result.report is not None:
+        console().print(table(result.report))
+    console().print(f"{result.step} steps; the run is in {out}")
+    return 0
