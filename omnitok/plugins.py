@@ -149,10 +149,10 @@ class Host:
         return plugin.record.status == "ok"
 
     def _register(self, plugin: Plugin) -> None:
-        from .data import Dataset
+        module = plugin.load()
+        from .data import Dataset  # not earlier: a plugin that fails should fail fast
         from .tokenizer import Tokenizer
 
-        module = plugin.load()
         name = self._manager.get_name(module) or module.__name__
         try:
             if not self._manager.is_registered(module):
@@ -162,7 +162,8 @@ class Host:
             plugin.datasets = _named(_answers(self._manager.hook.register_datasets, name), Dataset)
             _check_names(plugin)
         except BaseException:
-            self._manager.unregister(module)
+            if self._manager.is_registered(module):
+                self._manager.unregister(module)
             raise
 
 

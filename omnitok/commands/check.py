@@ -103,14 +103,14 @@ def check_here(name: str | None, files: Sequence[str], config: Mapping[str, Any]
 
 
 def _check(host: Host, name: str, config: Mapping[str, Any]) -> dict[str, Any]:
-    from ..checks import check_plugin
-
     try:
         tokenizer = host.tokenizer(name, **config)
     except PluginError:
         return _report(name, "failed", next(r.reason for r in host.status() if r.name == name))
     except OmnitokError as error:
         return _report(name, "failed" if config or name not in host.names() else "needs configuration", one_line(error))
+    from ..checks import check_plugin  # not earlier: a plugin that fails should fail fast
+
     findings = [asdict(f) for f in check_plugin(tokenizer)]
     return _report(name, "ok" if all(f["ok"] for f in findings) else "failed", "", findings)
 

@@ -54,7 +54,8 @@ def _words(figure: Figure, axes: Axes, picture: Picture) -> int:
         for part, number in enumerate(owners[i]):
             boxes.append(Rectangle((column + part * width, line - 0.75), width, 1))
             colours.append(COLOURS[number % len(COLOURS)])
-        axes.text(column + 0.5, line, _plain(sign), fontsize=7, family="monospace", ha="center", parse_math=False)
+        words = axes.text(column + 0.5, line, _plain(sign), fontsize=7, family="monospace", ha="center", parse_math=False)
+        words.set_in_layout(False)  # inside the axes anyway, and slow to measure
         column, drawn = column + 1, max(drawn, owners[i][-1] + 1)
         if sign == "\n" or column == COLUMNS:
             line, column = line + 1, 0
@@ -63,8 +64,9 @@ def _words(figure: Figure, axes: Axes, picture: Picture) -> int:
     else:
         drawn = min(DRAWN, len(picture.marks))  # tokens without a character among them
     axes.add_collection(PatchCollection(boxes, facecolor=colours, edgecolor="none"))
-    figure.set_size_inches(10, max(1.2, 0.22 * (line + 2) + 0.5))
-    axes.set(xlim=(0, COLUMNS), ylim=(line + 0.6, -1.2))
+    width = COLUMNS if line else max(column, 24)
+    figure.set_size_inches(width / 8, max(1.2, 0.22 * (line + 2) + 0.5))
+    axes.set(xlim=(0, width), ylim=(line + 0.6, -1.2))
     axes.axis("off")
     return drawn
 
