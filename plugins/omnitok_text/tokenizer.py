@@ -1,0 +1,211 @@
+"""Text as subword ids: 256 bytes before `fit`, a byte-level BPE after it, or any published `tokenizer.json`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Self
+
+import msgspec
+import numpy as np
+import torch
+
+from omnitok.errors import ConfigError, InputError, did_you_mean
+from omnitok.sequence import Span, TokenSequence
+from omnitok.tokenizer import Channel, Exact, Picture, RoundTrip, Tokenizer
+
+from . import bpe
+
+BYTES = 256
+
+
+class TextTokenizer(Tokenizer, frozen=True, kw_only=True):
+    """A string as ids in one channel, closed by an `end` id that no text can hold.
+
+    Exact for every string of Unicode characters, unfitted (one token per byte of UTF-8) and fitted. A loaded
+    `tokenizer.json` gives back what its own normaliser leaves: lower-casing is not undone; characters that it would drop
+    without a trace are refused. Empty text is no tokens. Lone surrogates are no characters and are refused with InputError.
+    """
+
+    name: ClassVar[str] = "text"
+    round_trip: ClassVar[RoundTrip] = Exact()
+
+    vocab_size: Annotated[int, msgspec.Meta(ge=257, description="most ids that `fit` may use: 256 bytes, subwords and `end`")] = (
+        4000
+    )
+    file: Annotated[str | None, msgspec.Meta(description="a tokenizer.json to use as it is; `fit` then changes nothing")] = None
+    end_token: Annotated[
+        str | None, msgspec.Meta(description="the special token of a loaded tokenizer.json that ends a text; unset: one more id")
+    ] = None
+    max_bytes: Annotated[
+        int, msgspec.Meta(ge=1, description="longest text in bytes of UTF-8; a file's size is checked first")
+    ] = 1 << 24
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        if self.file is not None and self.state is None:  # with a state the file has been read before, perhaps elsewhere
+            msgspec.structs.force_setattr(self, "state", read_bytes(Path(self.file), 1 << 28))
+        if self.state is not None:
+            try:
+                bpe.load(self.state)
+            except InputError as error:
+                raise InputError(f"{self.file or 'state of the tokenizer'}: {error}") from None
+        if self.end_token is not None and self._named_end() is None:
+            names = bpe.load(self.state).special_names() if self.state else []
+            hint = did_you_mean(self.end_token, names, "special tokens") if names else "it needs a `file` with special tokens"
+            raise ConfigError(f"tokenizer 'text': no special token {self.end_token!r} to use as `end_token`; {hint}")
+
+    def _named_end(self) -> int | None:
+        return bpe.load(self.state).special_id(self.end_token) if self.state and self.end_token else None
+
+    @property
+    def _size(self) -> int:
+        return bpe.load(self.state).size if self.state else BYTES
+
+    @property
+    def _vocab(self) -> int:
+        return max(self._size, self.end + 1)
+
+    @property
+    def end(self) -> int:
+        """The id that closes a text."""
+        named = self._named_end()
+        return self._size if named is None else named
+
+    def channels(self) -> dict[str, Channel]:
+        return {self.channel(): Channel(vocab=self._vocab, end=self.end)}
+
+    def encode(self, raw: str) -> TokenSequence:
+        data = self._utf8(raw)
+        if self.state is None:
+            ids = torch.from_numpy(np.frombuffer(data, dtype=np.uint8).astype(np.int64))
+        else:
+            ids = torch.tensor(bpe.load(self.state).encode(raw), dtype=torch.long)
+        return TokenSequence((Span(self.channel(), ids),))
+
+    def _utf8(self, raw: Any) -> bytes:
+        if not isinstance(raw, str):
+            raise InputError(f"tokenizer 'text' wants a string, got {type(raw).__name__}")
+        try:
+            data = raw.encode()
+        except UnicodeEncodeError as error:
+            code = ord(raw[error.start])
+            raise InputError(
+                f"character {error.start} of the text is the lone surrogate U+{code:04X}, which is no character"
+            ) from None
+        if len(data) > self.max_bytes:
+            raise InputError(f"the text has {len(data)} bytes, more than max_bytes = {self.max_bytes}")
+        return data
+
+    def decode(self, tokens: TokenSequence) -> str:
+        """The text; `end` is dropped. A piece of a text is a text, so cropped and joined sequences decode too.
+
+        Bytes that are no UTF-8, as at the edge of a crop, become U+FFFD.
+        """
+        name = self.channel()
+        for span in tokens.spans:
+            if span.channel != name or span.ids is None:
+                raise InputError(f"channel {span.channel!r} is not {name!r}: select the text first")
+        ids = torch.cat([span.content for span in tokens.spans]) if tokens.spans else torch.zeros(0, dtype=torch.long)
+        wrong = ids[(ids < 0) | (ids >= self._vocab)]
+        if len(wrong):
+            raise InputError(f"id {int(wrong[0])} of channel {name!r} is outside its vocabulary of {self._vocab}")
+        ids = ids[ids != self.end]
+        if self.state is None:
+            return ids.numpy().astype(np.uint8).tobytes().decode(errors="replace")
+        return bpe.load(self.state).decode(ids.tolist())
+
+    def place(self, k: int, meta: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+        """A text is never complete by itself: `end` says when it is."""
+        return self.channel(), {}
+
+    def fit(self, samples: Iterable[str]) -> Self:
+        """A byte-level BPE of at most `vocab_size` ids trained on these texts; deterministic."""
+        if self.file is not None:
+            return self
+        texts = (self._utf8(text).decode() for text in samples)
+        return msgspec.structs.replace(self, state=bpe.train(texts, self.vocab_size - 1), end_token=None)
+
+    def save_pretrained(self, folder: Path) -> None:
+        """Write `tokenizer.json`, and `tokenizer_config.json` where a special token of it ends a text."""
+        if self.state is None:
+            raise InputError("tokenizer 'text' is unfitted: `fit` it, or load a tokenizer.json, before saving one")
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "tokenizer.json").write_bytes(self.state)
+        if self.end_token is not None:
+            (folder / "tokenizer_config.json").write_text(json.dumps({"eos_token": self.end_token}))
+
+    @classmethod
+    def from_pretrained(cls, folder: Path) -> Self:
+        """Read `tokenizer.json`; the `eos_token` of `tokenizer_config.json`, where there is one, becomes `end_token`."""
+        path, config = Path(folder) / "tokenizer.json", Path(folder) / "tokenizer_config.json"
+        state, end = read_bytes(path, 1 << 28), None
+        try:
+            if config.is_file():
+                eos = json.loads(read_bytes(config, 1 << 24)).get("eos_token")
+                end = eos.get("content") if isinstance(eos, dict) else eos
+        except (ValueError, AttributeError, RecursionError) as error:
+            raise InputError(f"{config}: not a tokenizer_config.json ({error})") from None
+        try:
+            return cls(state=state, end_token=end)
+        except (InputError, ConfigError) as error:
+            raise InputError(f"{path}: {error}") from None
+
+    def read(self, path: Path) -> str:
+        """A file of UTF-8; a byte-order mark is dropped, line ends stay as they are."""
+        data = read_bytes(path, self.max_bytes)
+        try:
+            return data.decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise InputError(
+                f"{path}: byte {error.start} ({data[error.start]:#04x}) is not UTF-8; convert the file first"
+            ) from None
+
+    def sniff(self, path: Path, head: bytes) -> bool:
+        try:
+            head.decode()
+        except UnicodeDecodeError as error:
+            return error.start > len(head) - 4 and len(head) >= 4096 and b"\0" not in head  # a character cut at the end
+        return b"\0" not in head
+
+    def samples(self, seed: int = 0) -> Iterable[str]:
+        letters = np.random.default_rng(seed).integers(32, 0xD800, 20)
+        yield from ("", "hello, world", "  two\n\nlines\r\n\t", "naïve café, 東京, 🙂👩‍👩‍👧", "e\u0301 is not \u00e9")
+        yield from ("<end> </s> <|endoftext|> [MASK]", "\0\x7f\ufeff\uffff\U0010ffff", "".join(map(chr, letters)))
+
+    def show(self, raw: str, tokens: TokenSequence) -> Picture:
+        """The text with the characters behind every token; bytes of one character share it, `end` has none."""
+        if self.state is None:
+            marks = [(i, i + 1) for i, character in enumerate(raw) for _ in character.encode()]
+        else:
+            marks = bpe.load(self.state).offsets(raw)
+        first = next((span.part[0] for span in tokens.spans if span.part is not None), 0)
+        marks = marks[first : first + len(tokens)]
+        marks += [(len(raw), len(raw))] * (len(tokens) - len(marks))
+        return Picture("text", raw, marks, f"{len(tokens)} tokens, {len(raw)} characters")
+
+
+def check_fields(tokenizer: Tokenizer) -> None:
+    """Raise ConfigError, naming the field, for a value that its annotation does not allow."""
+    for name, field in tokenizer.config_fields().items():
+        try:
+            msgspec.convert(getattr(tokenizer, name), field.type)
+        except msgspec.ValidationError as error:
+            raise ConfigError(f"tokenizer {tokenizer.name!r}: field {name!r}: {error}") from None
+
+
+def read_bytes(path: Path, limit: int) -> bytes:
+    """A file's bytes. Raises InputError where it cannot be read or is longer than `limit`."""
+    try:
+        size = path.stat().st_size
+        if size > limit:
+            raise InputError(f"{path}: {size} bytes, more than the limit of {limit}")
+        with path.open("rb") as file:
+            data = file.read(limit + 1)  # a device has size 0 and no end
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror or error}") from None
+    if len(data) > limit:
+        raise InputError(f"{path}: more than the limit of {limit} bytes")
+    return data
