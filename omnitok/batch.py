@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +17,9 @@ from .sequence import Span, TokenSequence
 
 MASKED = "masked"
 """The axis (0 or absent) that takes the content out of a row after embedding and leaves its position in."""
+
+Placed = Sequence[tuple[Tensor, Span]]
+"""Spans with the flat rows of their tokens."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +56,7 @@ class Document(Record):
     @property
     def main(self) -> TokenSequence:
         """The only stream, or the last one (the decoder of an encoder-decoder)."""
-        return self.streams[next(reversed(self.streams))]
+        return self.streams[list(self.streams)[-1]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,116 +173,138 @@ def _stream(
     sequences: list[TokenSequence], rules: list[str], attends: list[Mapping[str, str]], name: str, schema: Schema
 ) -> Stream:
     """One stream's documents, laid end to end."""
-    lengths = tuple(map(len, sequences))
-    total, base, number = sum(lengths), 0, 0
-    channels: dict[str, int] = {}
-    parts: dict[str, list[tuple[Tensor, Span]]] = {}
-    axes: dict[str, list[tuple[Tensor, Tensor]]] = {}
-    pairs: dict[str, list[tuple[Tensor, Tensor]]] = {p: [] for p in schema.pairs}
-    column, spans = torch.zeros(total, dtype=torch.long), torch.zeros(total, dtype=torch.long)
-    full, position = torch.zeros(total, dtype=torch.bool), torch.arange(total)
-    for sequence, attend in zip(sequences, attends, strict=True):
-        for span, place in zip(sequence.spans, sequence.places, strict=True):
-            rows = place + base
-            column[rows] = channels.setdefault(span.channel, len(channels))
-            spans[rows] = number
-            full[rows] = channel_rule(span.channel, name, attend, schema) == "full"
-            if span.channel in schema.sets and len(rows):
-                position[rows] = rows[0]
-            parts.setdefault(span.channel, []).append((rows, span))
-            for axis, values in span.axes.items():
-                axes.setdefault(axis, []).append((rows, values))
-            number += 1
-        for pair, (ends, labels) in sequence.pairs.items():
-            pairs.setdefault(pair, []).append((ends + base, labels))
-        base += len(sequence)
-    segment = torch.repeat_interleave(torch.arange(len(lengths)), torch.tensor(lengths, dtype=torch.long))
-    begin = torch.tensor([0, *lengths]).cumsum(0)[:-1]
-    starts = torch.zeros(total, dtype=torch.bool)
-    starts[begin[torch.tensor(lengths) > 0]] = True
-    order = order_of(full, starts)
-    joined = {k: _join_pairs(v) for k, v in pairs.items()}
+    spans = [span for sequence in sequences for span in sequence.spans]
+    lengths, sizes = tuple(map(len, sequences)), list(map(len, spans))
+    rows = _rows(sequences, sum(lengths))
+    channels = {c: i for i, c in enumerate(dict.fromkeys(s.channel for s in spans))}
+    full = [
+        channel_rule(span.channel, name, attend, schema) == "full"
+        for sequence, attend in zip(sequences, attends, strict=True)
+        for span in sequence.spans
+    ]
+    of_span = torch.tensor([[channels[s.channel] for s in spans], list(range(len(spans))), full], dtype=torch.long)
+    of_row = torch.empty(3, len(rows), dtype=torch.long)
+    of_row[:, rows] = of_span.repeat_interleave(torch.tensor(sizes, dtype=torch.long), 1)
+    count = torch.tensor(lengths, dtype=torch.long)
+    begin, segment = count.cumsum(0) - count, torch.arange(len(lengths)).repeat_interleave(count)
+    starts = torch.zeros(len(rows), dtype=torch.bool)
+    starts[begin[count > 0]] = True
+    order = order_of(of_row[2].bool(), starts)
+    placed = list(zip(rows.split(sizes), spans, strict=True))
+    pairs = _join_pairs(sequences, begin.tolist(), schema)
     layout = Layout(
         segment,
         order,
-        position - begin[segment],
-        column,
-        spans,
-        _fill_axes(axes, schema, total),
-        joined,
+        _positions(placed, schema, len(rows)) - begin[segment],
+        of_row[0],
+        of_row[1],
+        _fill_axes(placed, schema, len(rows)),
+        pairs,
         lengths,
-        build_runs(lengths, rules, order, {k: v for k, v in joined.items() if len(v[1])}),
+        build_runs(lengths, rules, order, pairs),
         build_grid(lengths),
         tuple(channels),
     )
-    return Stream(layout, {c: _content(c, p) for c, p in parts.items()})
+    return Stream(layout, {c: _content(c, [p for p in placed if p[1].channel == c]) for c in channels})
 
 
-def _content(channel: str, parts: list[tuple[Tensor, Span]]) -> Content:
-    rows, spans = zip(*parts, strict=True)
+def _rows(sequences: list[TokenSequence], total: int) -> Tensor:
+    """[total] flat row of every token, span by span; only an interleaved span does not simply follow the one before."""
+    rows, at = torch.arange(total), 0
+    for sequence in sequences:
+        base = at
+        for span in sequence.spans:
+            if span.index is not None:
+                rows[at : at + len(span)] = span.index + base
+            at += len(span)
+    return rows
+
+
+def _positions(placed: Placed, schema: Schema, total: int) -> Tensor:
+    """[total] flat places; the tokens of a set share the place of the first."""
+    position = torch.arange(total)
+    for rows, span in placed:
+        if span.channel in schema.sets and len(span):
+            position[rows] = rows[0]
+    return position
+
+
+def _content(channel: str, placed: Placed) -> Content:
+    rows, spans = zip(*placed, strict=True)
     if len({s.ids is None for s in spans}) > 1:
         raise SequenceError(f"channel {channel!r} holds ids in one place and features in another: use one configuration")
-    try:
-        value = torch.cat([s.content for s in spans])
-    except RuntimeError:
-        shapes = sorted({tuple(s.content.shape[1:]) for s in spans})
-        raise SequenceError(f"channel {channel!r} holds tokens of different widths {shapes}: use one configuration") from None
+    value = _join(f"channel {channel!r}", [s.content for s in spans])
     ids = spans[0].ids is not None
-    return Content(torch.cat(rows), value if ids else None, None if ids else value, tuple(map(len, rows)))
+    return Content(torch.cat(rows), value if ids else None, None if ids else value, tuple(map(len, spans)))
 
 
-def _join_pairs(parts: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
-    if not parts:
-        return torch.zeros(2, 0, dtype=torch.long), torch.zeros(0, dtype=torch.long)
-    return torch.cat([e for e, _ in parts], 1), torch.cat([v for _, v in parts])
+def _join(what: str, values: Sequence[Tensor]) -> Tensor:
+    """One column of all values. Raises SequenceError where their widths differ."""
+    if len({v.shape[1:] for v in values}) > 1:
+        widths = sorted({tuple(v.shape[1:]) for v in values})
+        raise SequenceError(f"{what} holds tokens of different widths {widths}: use one configuration")
+    return torch.cat(list(values))
 
 
-def _fill_axes(axes: Mapping[str, list[tuple[Tensor, Tensor]]], schema: Schema, total: int) -> dict[str, Tensor]:
+def _join_pairs(sequences: list[TokenSequence], begin: list[int], schema: Schema) -> dict[str, tuple[Tensor, Tensor]]:
+    """Every pair that is present or known, as flat rows, in the order of the segments."""
+    parts: dict[str, list[tuple[Tensor, Tensor]]] = {p: [] for p in schema.pairs}
+    for sequence, base in zip(sequences, begin, strict=True):
+        for name, (ends, labels) in sequence.pairs.items():
+            parts.setdefault(name, []).append((ends + base, labels))
+    none = torch.zeros(2, 0, dtype=torch.long), torch.zeros(0, dtype=torch.long)
+    return {k: (torch.cat([e for e, _ in v], 1), torch.cat([n for _, n in v])) if v else none for k, v in parts.items()}
+
+
+def _fill_axes(placed: Placed, schema: Schema, total: int) -> dict[str, Tensor]:
     """Every axis that is present or known, as one column; absent is -1 for integers and 0 for floats."""
     out = {
-        name: torch.zeros(total, width) if width else torch.full((total,), -1)
-        for name, width in schema.axes.items()
-        if name != "position"
+        n: torch.zeros(total, width) if width else torch.full((total,), -1) for n, width in schema.axes.items() if n != "position"
     }
-    for name, parts in axes.items():
-        rows, values = torch.cat([r for r, _ in parts]), torch.cat([v for _, v in parts])
+    parts: dict[str, list[tuple[Tensor, Tensor]]] = {}
+    for rows, span in placed:
+        for name, values in span.axes.items():
+            parts.setdefault(name, []).append((rows, values))
+    for name, found in parts.items():
+        values = _join(f"axis {name!r}", [v for _, v in found])
         if name not in out:
             absent = 0 if values.is_floating_point() else -1
             out[name] = torch.full((total, *values.shape[1:]), absent, dtype=values.dtype)
-        out[name][rows] = values.to(out[name].dtype)
+        column = out[name]
+        if column.shape[1:] != values.shape[1:] or column.is_floating_point() != values.is_floating_point():
+            raise SequenceError(f"axis {name!r} holds {_kind(values)}, and the model reads it as {_kind(column)}")
+        column[torch.cat([r for r, _ in found])] = values.to(column.dtype)
     return out
+
+
+def _kind(x: Tensor) -> str:
+    return f"{'floats' if x.is_floating_point() else 'integers'} {['n', *x.shape[1:]]}".replace("'", "")
 
 
 def _asks(docs: Sequence[Document], starts: Mapping[str, Mapping[int, int]]) -> dict[str, Ask]:
     """Asks of equal task, joined in the order of the documents, with rows moved to the flat stream."""
-    found: dict[str, list[Ask]] = {}
-    groups: dict[str, int] = {}
+    found: dict[str, list[tuple[Ask, int]]] = {}
     for i, doc in enumerate(docs):
         for task, ask in doc.asks.items():
-            base, done = starts[ask.stream][i], groups.get(task, 0)
-            moved = ask.replace(
-                rows=ask.rows + base,
-                group=None if ask.group is None else ask.group + done,
-                source=None if ask.source is None else ask.source + base,
-            )
-            found.setdefault(task, []).append(moved)
-            groups[task] = done + len(ask.weight)
-    return {task: _join_asks(asks) for task, asks in found.items()}
+            found.setdefault(task, []).append((ask, starts[ask.stream][i]))
+    return {task: _join_asks([a for a, _ in parts], [base for _, base in parts]) for task, parts in found.items()}
 
 
-def _join_asks(asks: list[Ask]) -> Ask:
-    def join(name: str) -> Tensor | None:
+def _join_asks(asks: list[Ask], bases: list[int]) -> Ask:
+    def join(name: str, shifts: list[int]) -> Tensor | None:
         values = [getattr(a, name) for a in asks]
-        return None if values[0] is None else torch.cat(values)
+        if values[0] is None:
+            return None
+        return torch.cat(values) + torch.tensor(shifts).repeat_interleave(torch.tensor(list(map(len, values))))
 
     targets = [a.target for a in asks]
     if targets[0].dim() == 2 and not targets[0].is_floating_point():
         width = max(t.shape[1] for t in targets)
         targets = [torch.nn.functional.pad(t, (0, width - t.shape[1]), value=-1) for t in targets]
-    first = asks[0]
-    rows, weight = join("rows"), join("weight")
-    assert rows is not None and weight is not None
-    return Ask(first.head, rows, torch.cat(targets), weight, join("group"), join("source"), first.stream)
+    first, done = asks[0], [0, *itertools.accumulate(len(a.weight) for a in asks)][:-1]
+    rows, weight = join("rows", bases), torch.cat([a.weight for a in asks])
+    assert rows is not None
+    return Ask(first.head, rows, torch.cat(targets), weight, join("group", done), join("source", bases), first.stream)
 
 
 def _refuse_leaks(asks: Mapping[str, Ask], streams: Mapping[str, Stream], docs: Iterable[Document]) -> None:

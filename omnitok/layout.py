@@ -6,6 +6,7 @@ S segments (documents), L row length.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -123,40 +124,36 @@ def build_grid(lengths: Sequence[int]) -> Grid:
 def build_runs(
     lengths: Sequence[int], rules: Sequence[str], order: Tensor, pairs: Mapping[str, tuple[Tensor, Tensor]]
 ) -> tuple[Run, ...]:
-    """Group neighbouring segments of equal length, rule and use of pairs."""
-    ends = torch.tensor([0, *lengths]).cumsum(0)
-    paired = [frozenset()] * len(lengths) if not pairs else _pair_names(ends, pairs)
+    """Group neighbouring segments of equal length, rule and use of pairs; pairs come in the order of their segments."""
+    ends = [0, *itertools.accumulate(lengths)]
+    borders = {name: _borders(ends, rows[0]) for name, (rows, labels) in pairs.items() if len(labels)}
+    paired = [tuple(n for n, b in borders.items() if b[i] < b[i + 1]) for i in range(len(lengths))]
     runs, at = [], 0
     while at < len(lengths):
         key, stop = (lengths[at], rules[at], paired[at]), at
         while stop < len(lengths) and (lengths[stop], rules[stop], paired[stop]) == key:
             stop += 1
         if lengths[at]:
-            runs.append(_run(stop - at, lengths[at], rules[at], int(ends[at]), order, {k: pairs[k] for k in paired[at]}))
+            parts = {k: (pairs[k], slice(borders[k][at], borders[k][stop])) for k in paired[at]}
+            inside = {k: (rows[:, part] - ends[at], labels[part]) for k, ((rows, labels), part) in parts.items()}
+            runs.append(_run(stop - at, lengths[at], rules[at], ends[at], order, inside))
         at = stop
     return tuple(runs)
 
 
-def _pair_names(ends: Tensor, pairs: Mapping[str, tuple[Tensor, Tensor]]) -> list[frozenset[str]]:
-    names: list[set[str]] = [set() for _ in range(len(ends) - 1)]
-    for name, (rows, _) in pairs.items():
-        for segment in (torch.searchsorted(ends, rows[0], right=True) - 1).unique().tolist():
-            names[segment].add(name)
-    return [frozenset(n) for n in names]
+def _borders(ends: Sequence[int], rows: Tensor) -> list[int]:
+    """For each segment the first of its pairs, and the number of pairs at last."""
+    segment = torch.searchsorted(torch.tensor(ends[1:]), rows, right=True)
+    return [0, *torch.bincount(segment, minlength=len(ends) - 1).cumsum(0).tolist()]
 
 
-def _run(
-    count: int, length: int, rule: str, start: int, order: Tensor, pairs: Mapping[str, tuple[Tensor, Tensor]]
-) -> Run:
-    mask, local = None, {}
+def _run(count: int, length: int, rule: str, start: int, order: Tensor, pairs: Mapping[str, tuple[Tensor, Tensor]]) -> Run:
+    """`pairs` count from the first row of the run."""
+    mask = None
     if rule == "order":
         o = order[start : start + count * length].view(count, length)
         mask = o[:, None, :] <= o[:, :, None]
-    for name, ((query, key), label) in pairs.items():
-        inside = (query >= start) & (query < start + count * length)
-        q, k = query[inside] - start, key[inside] - start
-        local[name] = (q * length + k % length, label[inside])
-    return Run(count, length, rule, mask, local)
+    return Run(count, length, rule, mask, {k: (q * length + v % length, label) for k, ((q, v), label) in pairs.items()})
 
 
 def _cummax(x: Tensor) -> Tensor:

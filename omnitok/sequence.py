@@ -55,7 +55,7 @@ class Span(Record):
         return self.ids if self.ids is not None else self.features  # type: ignore[return-value]
 
     def __len__(self) -> int:
-        return len(self.content)
+        return self.content.shape[0]
 
     def __repr__(self) -> str:
         cut = f" (tokens {self.part[0]}-{self.part[0] + len(self) - 1} of {self.part[1]})" if self.part else ""

@@ -212,3 +212,21 @@ def test_documents_of_one_length_and_rule_form_one_run():
     batch = collate([letters(1, 2), tiles(2), letters(3, 4), tiles(2), tiles(1) + letters(1)], SCHEMA)
     runs = {(r.count, r.length, r.rule) for r in batch.streams["main"].layout.runs}
     assert runs == {(2, 2, "causal"), (2, 2, "full"), (1, 2, "order")}
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (torch.tensor([0.5, 1.5]), r"axis 'step' holds floats \[n\], and the model reads it as integers \[n\]"),
+        (torch.zeros(2, 3), r"axis 'step' holds floats \[n, 3\]"),
+    ],
+)
+def test_an_axis_is_never_rounded_or_stretched_silently(values, message):
+    with pytest.raises(SequenceError, match=message):
+        collate([letters(1, 2, axes={"step": values})], SCHEMA)
+
+
+def test_an_axis_of_two_widths_is_refused_by_name():
+    one, two = tiles(1, axes={"place": torch.zeros(1, 2)}), tiles(1, axes={"place": torch.zeros(1, 3)})
+    with pytest.raises(SequenceError, match="axis 'place' holds tokens of different widths"):
+        collate([one, two], SCHEMA)
