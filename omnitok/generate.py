@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .batch import Ask, collate
+from .batch import Ask, Document, channel_rule, collate
 from .errors import ConfigError, SequenceError, did_you_mean
 from .model import Transformer
 from .nn.cache import Cache
@@ -76,6 +76,7 @@ class Session:
     def _fresh(self) -> None:
         self.cache = Cache(self.documents)
         self.cache.lengths = self.cache.lengths.to(self.device)
+        self.ends: list[str | None] = [None] * self.documents
         self.last = torch.zeros(self.documents, self.model.dim, device=self.device)
 
     def __len__(self) -> int:
@@ -83,7 +84,11 @@ class Session:
         return max(map(len, self.history), default=0)
 
     def feed(self, tokens: TokenSequence | Sequence[TokenSequence | None]) -> Session:
-        """Append tokens to every document; None leaves one as it is."""
+        """Append tokens to every document; None leaves one as it is.
+
+        Raises SequenceError where tokens that see each other, or the tokens of a set, come in two parts: those before
+        would have to be computed again.
+        """
         parts = [tokens] if isinstance(tokens, TokenSequence) else list(tokens)
         if len(parts) != self.documents:
             raise SequenceError(f"{len(parts)} sequences fed to a session of {self.documents} documents")
@@ -107,22 +112,34 @@ class Session:
         start = -(-(len(held) - keep) // self.unit) * self.unit
         return held[start:]
 
-    @torch.no_grad()
     def _run(self, parts: Sequence[TokenSequence]) -> None:
+        if any(map(len, parts)):
+            self._extend(parts)
         self.history = [h + p for h, p in zip(self.history, parts, strict=True)]
-        if not any(map(len, parts)):
-            return
-        schema = self.model.schema
-        rules = {**schema.rules, **self.attend}
-        stream = next(iter(self.model.streams))
-        batch = collate(parts, type(schema)(rules, schema.axes, schema.pairs, schema.sets, schema.streams), sort=False).to(
-            self.device
-        )
+
+    @torch.no_grad()
+    def _extend(self, parts: Sequence[TokenSequence]) -> None:
+        """One forward pass over the new tokens."""
+        (stream,) = self.model.streams
+        batch = collate([Document({stream: p}, attend=self.attend) for p in parts], self.model.schema, sort=False)
+        batch = batch.to(self.device)
+        layout = batch.streams[stream].layout
+        fed = [i for i, n in enumerate(layout.lengths) if n]
+        ends = layout.offsets().long()
+        first, last = ends[:-1][fed], ends[1:][fed] - 1
+        self._refuse_joined(fed, [layout.channels[c] for c in layout.channel[first].tolist()], stream)
         hidden = self.model.hidden(batch, self.cache)[stream]
-        lengths = torch.tensor(batch.streams[stream].layout.lengths, device=self.device)
-        fed = lengths > 0
-        self.last = self.last.clone()
-        self.last[fed] = hidden[lengths.cumsum(0)[fed] - 1].to(self.last.dtype)
+        self.last = self.last.index_copy(0, torch.tensor(fed, device=self.device), hidden[last].to(self.last.dtype))
+        for i, channel in zip(fed, layout.channel[last].tolist(), strict=True):
+            self.ends[i] = layout.channels[channel]
+
+    def _refuse_joined(self, fed: Sequence[int], channels: Sequence[str], stream: str) -> None:
+        schema = self.model.schema
+        for i, coming in zip(fed, channels, strict=True):
+            held = self.ends[i]
+            both = {c: channel_rule(c, stream, self.attend, schema) for c in (held, coming) if c is not None}
+            if held is not None and (set(both.values()) == {"full"} or (held == coming and held in schema.sets)):
+                raise SequenceError(f"{coming!r} behind {held!r}: tokens that see each other must be fed to a session at once")
 
     @torch.no_grad()
     def ask(self, head: str) -> Tensor:
