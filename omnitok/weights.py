@@ -144,7 +144,7 @@ def load(rules: Iterable[Rule], theirs: State) -> dict[str, Tensor]:
     ours: dict[str, Tensor] = {}
     for r in rules:
         made = _apply(r, r.op.load, [theirs[k].detach() for k in r.theirs if k in theirs])
-        ours |= {k: t.clone() for k, t in zip(r.ours, made, strict=True)}
+        ours |= {k: t.clone(memory_format=torch.contiguous_format) for k, t in zip(r.ours, made, strict=True)}
     return ours
 
 
