@@ -180,9 +180,7 @@ def test_training_stops_after_too_many_skips_in_a_row(host, tmp_path):
     before = weights(training.updater.model)
     training.loader.make = Poisoned(training.loader.make)
     training.loader.restore(training.loader.state())
-    with pytest.raises(
-        NonFiniteError, match=r"3 updates in a row .* step 5 skipped: the loss is not finite; .*/step-000004"
-    ):
+    with pytest.raises(NonFiniteError, match=r"3 updates in a row .* step 5 skipped: the loss is not finite; .*/step-000004"):
         training.run(NEVER)
     assert equal(before, weights(training.updater.model))
     assert checkpoint.load(checkpoint.latest(tmp_path)).step == 4
@@ -216,10 +214,9 @@ def test_two_tasks_are_learned_at_once(host, tmp_path):
     assert "accuracy" in text
 
 
-def test_accumulated_batches_are_one_batch(host, tmp_path):
+def test_accumulated_batches_are_one_batch(host):
     """Sum of losses over sum of weights, over all batches of an update: however the documents are cut into batches."""
-    setting = recipe(model={**SMALL, "dropout": 0.0}, budget=40)
-    tasks = prepare(setting, host)
+    tasks = prepare(recipe({**COUNT, "weight": 3.0}, KIND, model={**SMALL, "dropout": 0.0}), host)
     documents = [tasks(task, i, str(i)) for i in range(4) for task in ("count", "kind")]
     after = []
     for groups in ([documents], [documents[:3], documents[3:]], [documents[:1], documents[1:2], documents[2:]]):
@@ -228,6 +225,9 @@ def test_accumulated_batches_are_one_batch(host, tmp_path):
         schema = tasks.schema(updater.model)
         result = updater.update([collate(group, schema) for group in groups])
         after.append((result.loss, result.gradient))
+        means = {task: total / weight for task, (total, weight) in result.losses.items()}
+        assert result.loss == pytest.approx(3 * means["count"] + means["kind"])
+        assert result.losses["kind"][1] == 4
     for loss, gradient in after[1:]:
         assert loss == pytest.approx(after[0][0], rel=1e-5)
         assert gradient == pytest.approx(after[0][1], rel=1e-5)
@@ -310,6 +310,14 @@ def test_mistakes_in_tasks_are_named(host, tmp_path):
     unused = make_recipe({"tokenizers": {"wordz": {"plugin": "words"}}, "tasks": [COUNT]})
     with pytest.raises(ConfigError, match="tokenizer 'wordz' is used by no task; did you mean 'words'"):
         prepare(unused, host)
+
+
+def test_a_device_that_is_not_there_is_named(host, tmp_path):
+    with pytest.raises(ConfigError, match=r"train\.device: unknown device 'gpu'"):
+        train(recipe(device="gpu"), tmp_path, host, quiet=True)
+    if not torch.cuda.is_available():
+        with pytest.raises(ConfigError, match="no usable GPU"):
+            train(recipe(device="cuda"), tmp_path, host, quiet=True)
 
 
 def test_the_rate_rises_and_falls():
