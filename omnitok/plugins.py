@@ -70,15 +70,19 @@ class Host:
         tokenizer = _configure(self.tokenizer_class(name), f"tokenizer {name!r}", config)
         return tokenizer.named(instance) if instance else tokenizer
 
-    def dataset(self, name: str, /, **config: Any) -> Dataset:
-        """A dataset by `<plugin>/<dataset>` from its configuration."""
+    def dataset_class(self, name: str) -> type[Dataset]:
+        """The class behind `<plugin>/<dataset>`. Raises UnknownNameError, DuplicateNameError or PluginError."""
         plugin = name.partition("/")[0]
         if plugin not in self.names():
             raise unknown_name("dataset", name, self.datasets())
         known = self._plugin(plugin).datasets or {}
         if name not in known:
             raise unknown_name("dataset", name, known, f"datasets of {plugin!r}")
-        return _configure(known[name], f"dataset {name!r}", config)
+        return known[name]
+
+    def dataset(self, name: str, /, **config: Any) -> Dataset:
+        """A dataset by `<plugin>/<dataset>` from its configuration."""
+        return _configure(self.dataset_class(name), f"dataset {name!r}", config)
 
     def for_file(self, path: str | Path, /, as_: str | None = None, **config: Any) -> Tokenizer:
         """The tokenizer of a file: by its suffix; where several claim that, by the file's first bytes; or `as_` by name.

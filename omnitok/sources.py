@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import msgspec
+
 from .data import Dataset, Sample, check_split, hold_out
 from .errors import ConfigError, InputError, unknown_name
 from .recipe import Recipe, Task
@@ -103,4 +105,7 @@ def _dataset(recipe: Recipe, task: Task, fields: dict[str, Any], host: Host) -> 
     found = [d for d in host.datasets() if d.rpartition("/")[2] == kind]
     if rest or len(found) != 1:
         raise unknown_name("kind of data", kind, ["name", "folder", *(d.rpartition("/")[2] for d in host.datasets())], "kinds")
-    return host.dataset(found[0], id=fields[kind])
+    required = [f.name for f in msgspec.structs.fields(host.dataset_class(found[0])) if f.required]
+    if len(required) != 1:
+        raise ConfigError(f'write {{ name = "{found[0]}" }} with its fields: it needs {", ".join(required) or "none"}')
+    return host.dataset(found[0], **{required[0]: fields[kind]})

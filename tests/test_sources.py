@@ -70,7 +70,9 @@ def test_data_by_kind_and_its_mistakes():
         return dataset_of(made, made.tasks[0], host)
 
     assert dataset({"name": "words/counting", "size": 5}).size == 5
-    assert dataset({"kept": "somewhere"}).id == "somewhere"
+    assert dataset({"kept": "somewhere"}).where == "somewhere"
+    with pytest.raises(ConfigError, match=r"write { name = .words/counting. } with its fields"):
+        dataset({"counting": "x"})
     with pytest.raises(UnknownNameError, match="data of task 'count': unknown kind of data 'kpt'; did you mean 'kept'"):
         dataset({"kpt": "x"})
     with pytest.raises(

@@ -99,12 +99,12 @@ class Counting(Dataset, frozen=True):
 
 
 class Kept(Dataset, frozen=True):
-    """Data that is found by an id."""
+    """Data that is found by its place."""
 
     name: ClassVar[str] = "words/kept"
     licence: ClassVar[str] = "made here"
     source: ClassVar[str] = "made here"
-    id: str
+    where: str
 
 
 @hookimpl
