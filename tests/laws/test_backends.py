@@ -6,68 +6,20 @@ from torch import Tensor
 
 from omnitok.batch import Document, collate
 from omnitok.errors import ConfigError
-from omnitok.layout import Layout
 from omnitok.nn import backends
-from omnitok.nn.attention import Attention, AttentionModule
+from omnitok.nn.attention import Attention
 from omnitok.nn.context import Context
-from omnitok.nn.norms import Norm
-from omnitok.nn.positions import PairTable, Rope
+from omnitok.nn.positions import Rope
 from tests.laws import worlds
+from tests.laws.attentions import CASES, DIM, DOCUMENTS, EDGES, HEADS, SCHEMA, applicable, equals_formula, made, run
 from tests.laws.formula import formula
 from tests.laws.laws import close
-from tests.laws.worlds import mixed, randomise, world_model
-
-DIM, HEADS = 32, 4
-EDGES = PairTable("edge", 3)
-CASES: dict[str, Attention] = {
-    "plain": Attention(HEADS),
-    "grouped heads": Attention(HEADS, kv_heads=2, head_dim=6, bias=False),
-    "norm of queries and keys": Attention(HEADS, qk_norm=Norm("rms"), scale=0.7),
-    "rotary": Attention(HEADS, positions=(Rope(),)),
-    "rotary over three axes": Attention(HEADS, positions=(Rope((("h", 2), ("w", 2), ("position", 0)), 50.0, True),)),
-    "window": Attention(HEADS, window=3, positions=(Rope(),)),
-    "window on an axis": Attention(HEADS, window=2, window_axis="h"),
-    "pair biases": Attention(HEADS, positions=(EDGES,)),
-    "pair biases in a window": Attention(HEADS, kv_heads=1, positions=(Rope(), EDGES), window=2),
-    "along pairs": Attention(HEADS, kv_heads=2, over="edge"),
-    "along pairs with biases": Attention(HEADS, positions=(EDGES, Rope()), over="edge", window=2, window_axis="degree"),
-}
-SCHEMA = world_model(worlds.DECODER).schema
-TASKS = ("write", "act", "unmask-codes", "unmask-patches", "kind", "mood", "parts", "spell")
-DOCUMENTS = [*mixed(TASKS, sizes=(4, 1, 6)), Document({"main": worlds.words(0, worlds.maker(0))}, name="nothing")]
-
-
-def made(config: Attention, dtype: torch.dtype = torch.float32) -> tuple[AttentionModule, dict[PairTable, torch.nn.Module]]:
-    """A module with random parameters, and the position modules that it shares with its stream."""
-    torch.manual_seed(0)
-    module = config.build(DIM)
-    tables = {p: p.build(HEADS, module.head_dim) for p in config.positions}
-    everything = torch.nn.ModuleList([module, *tables.values()])
-    randomise(everything)
-    everything.to(dtype)
-    return module, tables
-
-
-def run(config: Attention, backend: str, x: Tensor, layout: Layout, memory: tuple[Tensor, Layout] | None = None) -> Tensor:
-    module, tables = made(config)
-    shared = {(p, HEADS, module.head_dim): t for p, t in tables.items()}
-    return module(x, Context(layout, memory, shared, backend=backend))
-
-
-def applicable(config: Attention) -> list[str]:
-    names = ["dense", "split", "rows", "auto"]
-    return [*names, "edges"] if config.over else names
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_every_backend_equals_the_formula(name):
-    config, layout = CASES[name], collate(DOCUMENTS, SCHEMA, sort=False).streams["main"].layout
-    x = torch.randn(len(layout), DIM, generator=worlds.maker(1))
-    module, tables = made(config)
-    weights = {p: t.weight for p, t in tables.items() if isinstance(p, PairTable)}
-    want = formula(module, weights, x, x, DOCUMENTS, SCHEMA)
-    for backend in applicable(config):
-        close(run(config, backend, x, layout), want, f"{name} by {backend}")
+    for backend in applicable(CASES[name]):
+        equals_formula(name, backend)
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -24,6 +24,7 @@ from tests.laws.worlds import FULL_TASKS, TASKS, mixed, world_model
 SMALL = {"dim": 16, "depth": 2, "heads": 2}
 PRESETS: dict[str, Preset] = {
     "decoder": Decoder(**SMALL),
+    "absolute": worlds.Absolute(),
     "encoder": Encoder(**SMALL),
     "conformer-batch": Conformer(**SMALL, kernel=5),
     "conformer-segment": Conformer(**SMALL, kernel=5, norm="segment"),
@@ -34,7 +35,7 @@ DECODER = world_model(PRESETS["decoder"])
 
 
 def tasks_of(preset: str) -> tuple[str, ...]:
-    return tuple(TASKS) if preset == "decoder" else FULL_TASKS
+    return tuple(TASKS) if preset in ("decoder", "absolute") else FULL_TASKS
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

@@ -8,8 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from omnitok.batch import Document
-from omnitok.model import Model, Preset, Transformer, build
+from omnitok.model import Model, Preset, Stream, Transformer, build
+from omnitok.nn.attention import Attention
 from omnitok.nn.context import Context
+from omnitok.nn.mixers import MLP, Residual
+from omnitok.nn.norms import Norm
 from omnitok.nn.steps import Axis, Linear, Step
 from omnitok.objectives import At, Classify, Ctc, Masked, Next, Objective, Regress
 from omnitok.presets.generic import Decoder
@@ -103,6 +106,16 @@ def cart(n: int, g: Maker) -> TokenSequence:
 
 DECODER = Decoder(dim=16, depth=2, heads=2)
 
+
+class Absolute(Preset, frozen=True):
+    """Learned positions added to the stream, norms behind the sums, gated layers and tied tables."""
+
+    def model(self, bound: Mapping[str, Channel], channels: Mapping[str, Channel]) -> Model:
+        attention, mlp = Attention(2, kv_heads=1), MLP(24, "silu", gated=True)
+        block = (Residual("attention", attention, branch=Norm("rms")), Residual("mlp", mlp, post=Norm(), scale=0.5))
+        return Model({"main": Stream(16, (block, block), steps=(Axis("position", 99),))}, tie=True)
+
+
 TASKS: dict[str, Objective] = {
     "write": Next("words"),
     "act": Next("cart/action"),
@@ -167,8 +180,8 @@ def mark(
 
 
 def mixed(tasks: Sequence[str], seed: int = 0, sizes: Sequence[int] = (4, 1, 7)) -> list[Document]:
-    """One document per task, and one more of every second task: different lengths, some alike."""
-    twice = [*tasks, *tasks[::2]]
+    """One document per task, and one more of every fourth task: different lengths, some alike."""
+    twice = [*tasks, *tasks[::4]]
     return [document(task, sizes[i % len(sizes)], 100 * seed + i) for i, task in enumerate(twice)]
 
 
