@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from .errors import OmnitokError
     from .hookspecs import hookimpl
     from .layout import Layout
-    from .model import build
+    from .model import Model, build
+    from .nn.steps import Axis, Step
     from .packing import pack
     from .plugins import Host, load_plugins
     from .run import load_run
@@ -28,6 +29,7 @@ _ROOMS = {
     "hookspecs": ("hookimpl",),
     "layout": ("Layout",),
     "model": ("Model", "build"),
+    "nn.steps": ("Axis", "Step"),
     "packing": ("pack",),
     "plugins": ("Host", "load_plugins"),
     "run": ("load_run",),
