@@ -34,6 +34,7 @@ class Packer(Generic[Item]):
         self._room = budget
         self._open: list[tuple[Item, int]] = []
         self._waiting: list[tuple[Item, int]] = []
+        self._pending: list[Item] = []
 
     @property
     def full(self) -> bool:
@@ -42,8 +43,8 @@ class Packer(Generic[Item]):
 
     @property
     def pending(self) -> list[Item]:
-        """Items that are not yet in a taken batch."""
-        return [item for item, _ in self._open + self._waiting]
+        """Items that are not yet in a taken batch, in the order in which they were pushed."""
+        return list(self._pending)
 
     def push(self, item: Item, length: int, name: str = "") -> None:
         """Place an item of `length` tokens. Raises LengthError naming it where no batch could hold it."""
@@ -52,7 +53,10 @@ class Packer(Generic[Item]):
                 f"{name or 'a document'} has {length} tokens and the budget of a batch is {self.budget}; "
                 "raise the budget, or crop or truncate it"
             )
-        length = length or 1  # so that an endless run of empty documents closes batches too
+        self._pending.append(item)
+        self._place(item, length or 1)  # so that an endless run of empty documents closes batches too
+
+    def _place(self, item: Item, length: int) -> None:
         if length > self._room:
             self._waiting.append((item, length))
         else:
@@ -63,11 +67,12 @@ class Packer(Generic[Item]):
         """Close the open batch and begin the next one with those that waited."""
         batch, waited = self._open, self._waiting
         self._open, self._waiting, self._room = [], [], self.budget
+        self._pending = [item for item, _ in waited]
         for at, (item, length) in enumerate(waited):
             if self._room == 0:
                 self._waiting.extend(waited[at:])
                 break
-            self.push(item, length)
+            self._place(item, length)
         return [item for item, _ in batch]
 
 
