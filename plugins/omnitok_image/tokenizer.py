@@ -57,7 +57,7 @@ class ImageTokenizer(Tokenizer, frozen=True):
     grid: Annotated[
         int, Meta(description="rows of the learned tables of the axes h and w; patches further out share the last", ge=1)
     ] = 64
-    max_pixels: Annotated[int, Meta(description="larger pictures are refused, from the header", ge=1)] = 40_000_000
+    max_pixels: Annotated[int, Meta(description="larger pictures are refused, from the header", ge=1, le=89_000_000)] = 40_000_000
 
     def __post_init__(self) -> None:
         for name, field in self.config_fields().items():

@@ -247,7 +247,16 @@ def test_decode_refuses_what_is_not_one_whole_picture():
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("patch_size", 0), ("mode", "HSV"), ("size", (0, 3)), ("uneven", "crop"), ("mean", (1.0, 2.0)), ("std", 0.0), ("grid", 0)],
+    [
+        ("patch_size", 0),
+        ("mode", "HSV"),
+        ("size", (0, 3)),
+        ("uneven", "crop"),
+        ("mean", (1.0, 2.0)),
+        ("std", 0.0),
+        ("grid", 0),
+        ("max_pixels", 10**9),
+    ],
 )
 def test_a_bad_field_is_named(field, value):
     with pytest.raises(ConfigError, match=f"'{field}'"):
