@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +23,7 @@ from .nn.context import Context
 from .nn.mixers import Residual
 from .nn.norms import Norm
 from .nn.positions import PairTable
-from .nn.steps import Axis, Linear, Logits, Pipeline, Step, Table, TableModule, Tied
+from .nn.steps import Axis, AxisModule, Linear, Logits, Pipeline, Step, Table, TableModule, Tied
 from .tokenizer import Channel
 
 CONTROL = "control"
@@ -106,7 +106,7 @@ class StreamModule(nn.Module):
     def forward(self, x: Tensor, ctx: Context) -> Tensor:
         x = self.steps(x, ctx)
         for block in self.blocks:
-            for residual in block.values():
+            for residual in cast(nn.ModuleDict, block).values():
                 x = residual(x, ctx)
         return self.norm(x, ctx) if self.norm else x
 
@@ -160,17 +160,20 @@ class Transformer(nn.Module):
         tied = self.config.tie and step.channel in self.tables()
         return Tied(step.channel, step.vocab) if tied else Linear(step.vocab, bias=False)
 
+    def stream_modules(self) -> Iterator[tuple[str, StreamModule]]:
+        return ((name, cast(StreamModule, module)) for name, module in self.streams.items())
+
     def tables(self) -> dict[str, Tensor]:
         """Embedding tables by channel, and by role for bound channels."""
         found: dict[str, Tensor] = {}
         for name, pipe in self.channels.items():
-            if isinstance(pipe[0], TableModule):
-                found[name] = pipe[0].weight
-        for stream in self.streams.values():
+            if isinstance(first := cast(Pipeline, pipe)[0], TableModule):
+                found[name] = first.weight
+        for _, stream in self.stream_modules():
             for role, pipe in stream.embed.items():
-                if len(pipe) and isinstance(pipe[0], TableModule):
-                    found.setdefault(role, pipe[0].weight)
-                    found.setdefault(self.roles.get(role, role), pipe[0].weight)
+                if len(steps := cast(Pipeline, pipe)) and isinstance(first := steps[0], TableModule):
+                    found.setdefault(role, first.weight)
+                    found.setdefault(self.roles.get(role, role), first.weight)
         return found
 
     def forward(self, batch: PackedBatch, cache: Cache | None = None, backend: str = "auto") -> dict[str, Tensor]:
@@ -183,14 +186,14 @@ class Transformer(nn.Module):
         out: dict[str, Tensor] = {}
         done: dict[str, Any] = {}
         tables = self.tables()
-        for name, module in self.streams.items():
+        for name, module in self.stream_modules():
             if name not in batch.streams:
                 continue
             packed = batch.streams[name]
             layout = cache.extend(packed.layout) if cache is not None else packed.layout
             refuse_long(max(layout.lengths, default=0) if cache is None else cache.width, module.longest, name)
             shared = dict(zip(module.shared_keys, module.shared, strict=True))
-            ctx = Context(layout, done.get(module.config.memory), shared, tables, cache=cache, backend=backend)
+            ctx = Context(layout, done.get(module.config.memory or ""), shared, tables, cache=cache, backend=backend)
             out[name] = module(self.embed(packed, module, layout, ctx), ctx)
             done[name] = (out[name], layout)
         return out
@@ -202,12 +205,12 @@ class Transformer(nn.Module):
         for name, content in packed.content.items():
             local = Context(layout, tables=ctx.tables, lengths=content.lengths)
             role = of_channel.get(name)
-            if role in module.embed:
+            if role is not None and role in module.embed:
                 y = self._masked(module.embed[role](content.value, local), content.rows, layout)
             elif name in self.channels:
                 y = self._masked(self.channels[name](content.value, local), content.rows, layout)
                 for axis in self.axis_names[name]:
-                    y = self.axes[axis].add(y, layout.axes[axis][content.rows])
+                    y = cast(AxisModule, self.axes[axis]).add(y, layout.axes[axis][content.rows])
             else:
                 raise unknown_name("channel", name, self.channel_info, "this model's channels")
             parts.append(y)
@@ -230,13 +233,13 @@ class Transformer(nn.Module):
     def answer(self, hidden: Tensor, ask: Ask) -> Tensor:
         """One head at the rows that an ask names."""
         ctx = Context(tables=self.tables(), group=ask.group, groups=len(ask.weight))
-        return self.head(ask.head)(hidden[ask.rows], ctx)  # type: ignore[no-any-return]
+        return self.head(ask.head)(hidden[ask.rows], ctx)
 
     def head(self, name: str) -> nn.Module:
         """A head by name: the preset's, or one that an objective asked for."""
         if name in self.preset_heads:
             stream, own = self.preset_heads[name]
-            return self.streams[stream].heads[own]  # type: ignore[union-attr, index, return-value]
+            return cast(StreamModule, self.streams[stream]).heads[own]
         if name not in self.heads:
             raise unknown_name("head", name, [*self.heads, *self.preset_heads], "this model's heads")
         return self.heads[name]

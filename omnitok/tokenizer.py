@@ -189,7 +189,9 @@ class Tokenizer(msgspec.Struct, metaclass=_Meta, frozen=True, kw_only=True, forb
         for span in tokens.spans:
             part = span.channel.partition("/")[2]
             if span.channel not in known:
-                raise InputError(f"channel {span.channel!r} is not one of {self.channel()!r}; {did_you_mean(span.channel, known)}")
+                raise InputError(
+                    f"channel {span.channel!r} is not one of {self.channel()!r}; {did_you_mean(span.channel, known)}"
+                )
             if span.part is not None:
                 first, total = span.part
                 raise InputError(

@@ -32,7 +32,7 @@ def get(name: str) -> type[Preset]:
     if name not in _FILES:
         raise unknown_name("preset", name, _FILES, "presets")
     module = importlib.import_module(f"{__name__}.{_FILES[name]}")
-    return next(c for c in vars(module).values() if getattr(c, "name", None) == name)  # type: ignore[no-any-return]
+    return next(c for c in vars(module).values() if getattr(c, "name", None) == name)
 
 
 def __getattr__(name: str) -> Any:

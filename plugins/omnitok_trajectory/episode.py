@@ -53,6 +53,11 @@ def tree_len(tree: Tree) -> int:
     return next((len(x) if np.ndim(x) else 0 for x in leaves(tree)), 0)
 
 
+def tree_row(tree: Tree, i: int) -> Tree:
+    """Row i of every array of a tree."""
+    return tree_map(lambda rows: rows[i], tree)
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class Episode:
     """One episode, from `reset` to its end or to where the recording stops.

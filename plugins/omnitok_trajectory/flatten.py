@@ -5,7 +5,7 @@ Shape letters: n rows, C columns.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -121,7 +121,7 @@ def _grow(space: Space, arrays: Iterator[np.ndarray]) -> Tree:
     return next(arrays)
 
 
-def stack(rows: list[Any], space: Space) -> Tree:
+def stack(rows: Sequence[Any], space: Space) -> Tree:
     """Single observations, as an environment gives them -> one tree of arrays in the dtypes of the space."""
     if isinstance(space, Dict):
         return {key: stack([row[key] for row in rows], branch) for key, branch in space.spaces.items()}

@@ -63,14 +63,13 @@ class ModelPolicy:
 
     def act(self, rows: Sequence[int], returns_to_go: np.ndarray, observations: Sequence[Any]) -> list[Any]:
         parts: list[TokenSequence | None] = [None] * self.count
-        for row, return_to_go, observation in zip(rows, returns_to_go.tolist(), observations, strict=True):
-            now = self.tokenizer.step_tokens(return_to_go, observation, self.step)
+        for row, now in zip(rows, self.tokenizer.step_tokens(returns_to_go.tolist(), observations, self.step), strict=True):
             parts[row] = self.taken[row] + now if row in self.taken else now
         self.session.feed(parts)
         answers = self.session.ask(self.head)[list(rows)].cpu()
-        chosen = self.pick(answers) if self.pick is not None and self.channel.vocab is not None else self.channel.raw(answers)
-        actions = [self.tokenizer.decode_action(answer) for answer in chosen]
-        self.taken = {row: self.tokenizer.action_tokens(a, self.step) for row, a in zip(rows, actions, strict=True)}
+        chosen = self.channel.raw(answers) if self.channel.vocab is None or self.pick is None else self.pick(answers)
+        actions = self.tokenizer.decode_actions(chosen)
+        self.taken = dict(zip(rows, self.tokenizer.action_tokens(actions, self.step), strict=True))
         self.step += 1
         return actions
 

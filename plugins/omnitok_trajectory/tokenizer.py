@@ -6,7 +6,7 @@ Shape letters: T steps, M = T or T + 1 observations.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
 
@@ -22,7 +22,7 @@ from omnitok.tokenizer import Channel, Exact, Picture, RoundTrip, Tokenizer
 
 from .codec import Codec, action_codec, observation_codec
 from .environments import environment_spaces
-from .episode import Episode, Tree, tree_len, tree_map
+from .episode import Episode, Tree, tree_len, tree_row
 from .examples import random_episodes
 from .flatten import flatten, stack
 from .npz import is_npz, read_episodes
@@ -113,27 +113,22 @@ class TrajectoryTokenizer(Tokenizer, frozen=True, kw_only=True):
     def encode(self, raw: Episode) -> TokenSequence:
         """One episode -> its tokens. Raises InputError naming the field and the step that does not fit."""
         steps, seen = self._lengths(raw)
-        (_, codec, observations), (_, action, actions) = self._trees(raw)
         returns = returns_to_go(raw)[:seen]
-        content: list[Tensor] = [
-            torch.from_numpy(returns)[:, None],
-            codec.content(observations, "observations"),
-            action.content(actions, "actions") if steps else torch.zeros(0),
-        ]
         meta: dict[str, Any] = {"steps": steps, "final": seen > steps, "terminated": raw.terminated, "truncated": raw.truncated}
         meta["reward_dtype"] = str(raw.rewards.dtype)
         if not np.array_equal(_differences(returns, steps).astype(raw.rewards.dtype), raw.rewards):
             meta["rewards"] = raw.rewards.tolist()
-        spans = [self._span(part, x, j, meta) for j, (part, x) in enumerate(zip(PARTS, content, strict=True)) if len(x)]
-        return TokenSequence(tuple(spans))
+        step = torch.arange(seen)
+        spans = [self._span("return_to_go", None, torch.from_numpy(returns)[:, None], step, meta)]
+        for part, codec, tree in self._trees(raw):
+            if tree_len(tree):
+                content = codec.content(tree, f"{part}s")
+                spans.append(self._span(part, codec, content, step[: len(content)], meta))
+        return TokenSequence(tuple(s.replace(index=3 * s.axes["step"] + j) for j, s in enumerate(spans)))
 
-    def _span(self, part: str, content: Tensor, first: int, meta: Mapping[str, Any]) -> Span:
-        step = torch.arange(len(content))
-        kind = "ids" if part != "return_to_go" and self._codec(part).kind != "features" else "features"
-        return Span(self.channel(part), **{kind: content}, axes={"step": step}, index=first + 3 * step, meta=meta)  # type: ignore[arg-type]
-
-    def _codec(self, part: str) -> Codec:
-        return self.observations if part == "observation" else self.actions
+    def _span(self, part: str, codec: Codec | None, content: Tensor, step: Tensor, meta: Mapping[str, Any]) -> Span:
+        ids, features = (content, None) if codec is not None and codec.kind != "features" else (None, content)
+        return Span(self.channel(part), ids, features, {"step": step}, None, meta)
 
     def _lengths(self, raw: Any) -> tuple[int, int]:
         """(T, M) of an episode whose parts agree. Raises InputError otherwise, and over `max_steps`."""
@@ -185,28 +180,28 @@ class TrajectoryTokenizer(Tokenizer, frozen=True, kw_only=True):
         steps, seen = self._lengths(raw)
         return 2 * seen + steps
 
-    # -- one step at a time, while an environment runs
+    # -- one step at a time, while environments run
 
-    def step_tokens(self, return_to_go: float, observation: Any, step: int) -> TokenSequence:
-        """What is known before the action of `step`: two tokens. The observation is one row as the environment gave it."""
-        rows = stack([observation], self.observations.space)
-        content = self.observations.content(rows, "observation", cast=True)
-        returns = torch.tensor([[return_to_go]], dtype=torch.float32)
-        return TokenSequence((self._at("return_to_go", returns, step), self._at("observation", content, step)))
+    def step_tokens(self, returns_to_go: Sequence[float], observations: Sequence[Any], step: int) -> list[TokenSequence]:
+        """What each episode knows before its action of `step`: two tokens. Observations are rows as environments give them."""
+        codec, at = self.observations, torch.tensor([step])
+        content = codec.content(stack(observations, codec.space), "observations", cast=True)
+        returns = torch.tensor(returns_to_go, dtype=torch.float32)[:, None]
+        return [
+            TokenSequence((self._span("return_to_go", None, r, at, {}), self._span("observation", codec, o, at, {})))
+            for r, o in zip(returns.split(1), content.split(1), strict=True)
+        ]
 
-    def action_tokens(self, action: Any, step: int) -> TokenSequence:
-        """The action that was taken at `step`: one token."""
-        rows = stack([action], self.actions.space)
-        return TokenSequence((self._at("action", self.actions.content(rows, "action", cast=True), step),))
+    def action_tokens(self, actions: Sequence[Any], step: int) -> list[TokenSequence]:
+        """The action that each episode took at `step`: one token."""
+        codec, at = self.actions, torch.tensor([step])
+        content = codec.content(stack(actions, codec.space), "actions", cast=True)
+        return [TokenSequence((self._span("action", codec, a, at, {}),)) for a in content.split(1)]
 
-    def _at(self, part: str, content: Tensor, step: int) -> Span:
-        span = self._span(part, content, 0, {"step": step})
-        return span.replace(index=None, axes={"step": torch.tensor([min(step, self.max_steps)])})
-
-    def decode_action(self, answer: Tensor) -> Any:
-        """One answer -> one action for the environment: an id, or raw feature values, which are brought into the space."""
-        rows = self.actions.nearest(answer.reshape(1) if self.actions.kind == "id" else answer.reshape(1, -1))
-        return tree_map(lambda x: x[0], rows)
+    def decode_actions(self, answers: Tensor) -> list[Any]:
+        """Answers [n] ids, or [n, C] raw feature values -> actions for environments, brought into the space."""
+        rows = self.actions.nearest(answers)
+        return [tree_row(rows, i) for i in range(len(answers))]
 
     # -- files, examples, pictures
 

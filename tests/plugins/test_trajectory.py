@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from omnitok_trajectory.codec import MAX_JOINT_IDS
 from omnitok_trajectory.environments import describe
-from omnitok_trajectory.episode import Episode, tree_same
+from omnitok_trajectory.episode import Episode, tree_row, tree_same
 from omnitok_trajectory.examples import random_episodes, random_rows
 from omnitok_trajectory.flatten import flatten, stack, unflatten
 from omnitok_trajectory.scripted import CartPoleMix
@@ -96,14 +96,8 @@ def test_descriptions_agree_with_gymnasium(space: gym.Space) -> None:
     assert parse(describe(space), "x") == own
     matrix = flatten(own, rows, "rows")
     assert matrix.shape == (3, width(own)) and tree_same(unflatten(own, matrix), rows)
-    first = _row(rows, 0)
+    first = tree_row(rows, 0)
     assert space.contains(_rekey(first, space)), (first, space)
-
-
-def _row(tree: Any, i: int) -> Any:
-    if isinstance(tree, dict):
-        return {key: _row(branch, i) for key, branch in tree.items()}
-    return tuple(_row(branch, i) for branch in tree) if isinstance(tree, tuple) else tree[i]
 
 
 def _rekey(row: Any, space: gym.Space) -> Any:
@@ -328,7 +322,8 @@ def test_steps_of_a_rollout_are_the_tokens_of_the_episode() -> None:
         raw = tokenizer.samples()[2]
         whole, returns = tokenizer.encode(raw), returns_to_go(raw)
         for t in range(len(raw)):
-            before, after = tokenizer.step_tokens(returns[t], raw.observations[t], t), tokenizer.action_tokens(raw.actions[t], t)
+            before = tokenizer.step_tokens(returns[t : t + 1], raw.observations[t : t + 1], t)[0]
+            after = tokenizer.action_tokens(raw.actions[t : t + 1], t)[0]
             for span, place in zip((*before.spans, *after.spans), range(3 * t, 3 * t + 3), strict=True):
                 same = whole[place : place + 1].spans[0]
                 assert (span.channel, dict(span.axes)) == (same.channel, dict(same.axes))
@@ -337,18 +332,18 @@ def test_steps_of_a_rollout_are_the_tokens_of_the_episode() -> None:
 
 def test_answers_become_actions_of_the_space() -> None:
     cart, swing = TrajectoryTokenizer(), TrajectoryTokenizer(**PENDULUM)
-    assert cart.decode_action(torch.tensor(1)) == 1
-    assert swing.decode_action(torch.tensor([7.5])).tolist() == [2.0]
+    assert cart.decode_actions(torch.tensor([1, 0])) == [1, 0]
+    assert [a.tolist() for a in swing.decode_actions(torch.tensor([[7.5], [-0.5]]))] == [[2.0], [-0.5]]
     acted = gym.Dict(push=gym.Box(-1, 1, (2,)), pick=gym.Discrete(3, start=5), flag=gym.MultiBinary(1))
     several = tokenizer_of(gym.Discrete(2), acted)
-    action = several.decode_action(torch.tensor([0.9, 1.4, 1.2, 1.3, -3.0, 0.25]))
+    action = several.decode_actions(torch.tensor([[0.9, 1.4, 1.2, 1.3, -3.0, 0.25]]))[0]
     assert action["flag"].tolist() == [1] and action["pick"] == 5 and action["push"].tolist() == [-1.0, 0.25]
     pair = tokenizer_of(gym.Discrete(2), gym.MultiDiscrete([2, 3]))
-    assert pair.decode_action(torch.tensor(5)).tolist() == [1, 2]
+    assert pair.decode_actions(torch.tensor([5]))[0].tolist() == [1, 2]
 
 
 def test_observations_of_another_precision_are_cast_while_an_environment_runs() -> None:
-    tokens = TrajectoryTokenizer().step_tokens(1.0, np.full(4, 0.1), 3)
+    tokens = TrajectoryTokenizer().step_tokens([1.0], [np.full(4, 0.1)], 3)[0]
     assert tokens.spans[1].features is not None and tokens.spans[1].features.dtype == torch.float32
 
 
