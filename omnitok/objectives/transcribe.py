@@ -20,7 +20,7 @@ class Ctc(Objective, frozen=True):
     """The ids of channel `on` are taken out of the document and asked of all other rows, in order (Graves 2006).
 
     The blank is one id behind the channel's vocabulary. Raises SequenceError where there are fewer rows than the
-    target needs (its ids, and one more for every repeated neighbour).
+    target needs (its ids, and one more for every repeated neighbour). A document without rows is not asked.
     """
 
     on: str
@@ -35,7 +35,7 @@ class Ctc(Objective, frozen=True):
         return vocab
 
     def mark(self, document: Document, sample: Mapping[str, Any], at: At) -> Document:
-        end = at.channels[self.on].end
+        end = channel_of(self.on, at.channels, self).end
         answer = [s.ids for s in document.main.spans if s.channel == self.on and s.ids is not None]
         ids = torch.cat(answer) if answer else torch.zeros(0, dtype=torch.long)
         ids = ids if end is None else ids[ids != end]
@@ -43,12 +43,15 @@ class Ctc(Objective, frozen=True):
         need = len(ids) + int((ids[1:] == ids[:-1]).sum())
         if need > len(rest):
             raise SequenceError(f"{document.name}: {len(rest)} rows cannot spell {len(ids)} ids of {self.on!r} (needs {need})")
-        group = torch.zeros(len(rest), dtype=torch.long)
-        ask = Ask(f"{self.on}/ctc", torch.arange(len(rest)), ids[None], torch.ones(1), group, None, stream_of(document))
+        group, asked = torch.zeros(len(rest), dtype=torch.long), min(1, len(rest))
+        target, weight = ids[None][:asked], torch.ones(asked)
+        ask = Ask(f"{self.on}/ctc", torch.arange(len(rest)), target, weight, group, None, stream_of(document))
         return document.replace(streams=with_main(document, rest), asks={**document.asks, at.task: ask})
 
     def loss(self, out: Tensor, ask: Ask) -> Tensor:
         """[G] negative log likelihood per target id."""
+        if not len(ask.weight):
+            return out.float().sum(1)
         rows, lengths = _by_group(out.float().log_softmax(-1), ask)
         size = (ask.target >= 0).sum(1)
         log_prob, target, blank = rows.transpose(0, 1), ask.target.clamp(min=0), out.shape[-1] - 1
@@ -80,6 +83,8 @@ class Ctc(Objective, frozen=True):
 def _by_group(out: Tensor, ask: Ask) -> tuple[Tensor, Tensor]:
     """[R, V] -> ([G, longest, V], [G] lengths)."""
     assert ask.group is not None
+    if not len(ask.weight):
+        return out[None][:0], ask.group
     lengths = torch.bincount(ask.group, minlength=len(ask.weight))
     return torch.nn.utils.rnn.pad_sequence(list(out.split(lengths.tolist())), batch_first=True), lengths
 
