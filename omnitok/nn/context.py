@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..errors import unknown_name
 from ..layout import Layout
 
 if TYPE_CHECKING:
@@ -24,6 +25,13 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "leaky_relu": lambda x: F.leaky_relu(x, 0.2),
     "none": lambda x: x,
 }
+
+
+def activation(name: str) -> Callable[[Tensor], Tensor]:
+    """A named activation. Raises UnknownNameError."""
+    if name not in ACTIVATIONS:
+        raise unknown_name("activation", name, ACTIVATIONS)
+    return ACTIVATIONS[name]
 
 
 @dataclass

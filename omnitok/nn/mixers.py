@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..config import Config
-from .context import ACTIVATIONS, Context
+from .context import Context, activation
 from .norms import Norm
 
 
@@ -52,7 +52,7 @@ class MLP(Mixer, frozen=True):
 class MLPModule(nn.Module):
     def __init__(self, config: MLP, dim: int) -> None:
         super().__init__()
-        self.act = ACTIVATIONS[config.act]
+        self.act = activation(config.act)
         self.up, self.down = linear(dim, config.hidden, config.bias), linear(config.hidden, dim, config.bias)
         self.gate = linear(dim, config.hidden, config.bias) if config.gated else None
 
@@ -79,7 +79,7 @@ class ConvModule(nn.Module):
 
     def __init__(self, config: Conv, dim: int) -> None:
         super().__init__()
-        self.kernel, self.act = config.kernel, ACTIVATIONS[config.act]
+        self.kernel, self.act = config.kernel, activation(config.act)
         self.inp, self.out = linear(dim, 2 * dim, config.bias), linear(dim, dim, config.bias)
         self.depth = nn.Conv1d(dim, dim, config.kernel, groups=dim, bias=config.bias)
         self.norm = config.norm.build(dim, dim)

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..config import Config
-from .context import ACTIVATIONS, Context
+from .context import Context, activation
 
 INIT_STD = 0.02
 
@@ -164,7 +164,7 @@ class Act(Step, frozen=True):
     name: str
 
     def build(self, width: int, dim: int) -> nn.Module:
-        return FunctionModule(ACTIVATIONS[self.name])
+        return FunctionModule(activation(self.name))
 
 
 class Scale(Step, frozen=True):
