@@ -59,8 +59,8 @@ def _walk(space: Space, tree: Tree, label: str) -> Iterator[tuple[str, Leaf, np.
         if not isinstance(tree, dict) or tree.keys() != space.spaces.keys():
             got = f"keys {', '.join(map(str, tree))}" if isinstance(tree, dict) else type(tree).__name__
             raise InputError(f"{label}: expected a dict with keys {', '.join(sorted(space.spaces))}, got {got}")
-        for key in sorted(space.spaces):
-            yield from _walk(space.spaces[key], tree[key], f"{label}[{key!r}]")
+        for key, branch in space.spaces.items():
+            yield from _walk(branch, tree[key], f"{label}[{key!r}]")
     elif isinstance(space, Tuple):
         if not isinstance(tree, tuple | list) or len(tree) != len(space.spaces):
             raise InputError(f"{label}: expected a tuple of {len(space.spaces)} parts, got {type(tree).__name__}")
@@ -114,8 +114,7 @@ def _first(wrong: np.ndarray) -> int:
 
 def _grow(space: Space, arrays: Iterator[np.ndarray]) -> Tree:
     if isinstance(space, Dict):
-        branches = {key: _grow(space.spaces[key], arrays) for key in sorted(space.spaces)}
-        return {key: branches[key] for key in space.spaces}
+        return {key: _grow(branch, arrays) for key, branch in space.spaces.items()}
     if isinstance(space, Tuple):
         return tuple(_grow(branch, arrays) for branch in space.spaces)
     return next(arrays)

@@ -48,16 +48,17 @@ def _open(dataset: str) -> Any:
         if folder.is_dir():
             return minari.MinariDataset(folder if (folder / "metadata.json").exists() else folder / "data")
         return minari.load_dataset(dataset, download=False)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, ImportError) as error:
         raise ConfigError(f"Minari data set {dataset!r} cannot be opened: {error}") from None
 
 
 @functools.lru_cache(maxsize=2)
 def _load(dataset: str) -> tuple[Episode, ...]:
-    return tuple(_episode(dataset, data) for data in _open(dataset).iterate_episodes())
+    return tuple(aligned(dataset, data) for data in _open(dataset).iterate_episodes())
 
 
-def _episode(dataset: str, data: Any) -> Episode:
+def aligned(dataset: str, data: Any) -> Episode:
+    """One of Minari's episodes. Raises InputError where its parts have not T + 1 and T rows."""
     steps = len(data.rewards)
     rows = {len(x) for x in leaves(data.observations)}, {len(x) for x in leaves(data.actions)}
     if rows != ({steps + 1}, {steps}):

@@ -164,7 +164,7 @@ class MultiBinary(_Space, frozen=True):
 
 
 class Dict(_Space, frozen=True):
-    """Named spaces."""
+    """Named spaces; `parse` sorts them by name."""
 
     spaces: dict[str, Space]
 
@@ -201,10 +201,10 @@ def _unbounded(size: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def leaf_spaces(space: Space, label: str = "") -> Iterator[tuple[str, Leaf]]:
-    """The leaves of a space with their names, dict keys sorted."""
+    """The leaves of a space with their names."""
     if isinstance(space, Dict):
-        for key in sorted(space.spaces):
-            yield from leaf_spaces(space.spaces[key], f"{label}[{key!r}]")
+        for key, branch in space.spaces.items():
+            yield from leaf_spaces(branch, f"{label}[{key!r}]")
     elif isinstance(space, Tuple):
         for i, branch in enumerate(space.spaces):
             yield from leaf_spaces(branch, f"{label}[{i}]")

@@ -1,43 +1,12 @@
-"""Embedding steps of this plugin: a single number at several resolutions, and a picture as one vector.
-
-Shape letters: n tokens.
-"""
+"""The embedding step of this plugin: a picture as one vector. Shape letters: n tokens."""
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from omnitok.nn.context import Context
 from omnitok.nn.steps import Step
-
-
-class ReturnWaves(Step, frozen=True):
-    """x [n, w] -> x beside sin(x f) and cos(x f) for f = 1/2, 1, 2, ...: [n, w (1 + 2 num)]; nothing is learned.
-
-    A linear map of one number points in one direction only, and a norm behind it leaves nothing but the sign; the
-    waves turn its size into a direction.
-    """
-
-    num: int = 5
-
-    def out(self, width: int, dim: int) -> int:
-        return width * (1 + 2 * self.num)
-
-    def build(self, width: int, dim: int) -> nn.Module:
-        return ReturnWavesModule(self.num)
-
-
-class ReturnWavesModule(nn.Module):
-    def __init__(self, num: int) -> None:
-        super().__init__()
-        self.num = num
-
-    def forward(self, x: Tensor, ctx: Context | None = None) -> Tensor:
-        x = x.flatten(1)
-        angle = (x[:, :, None] * 2.0 ** (torch.arange(self.num, device=x.device) - 1)).flatten(1)
-        return torch.cat([x, angle.sin(), angle.cos()], 1)
 
 
 class ObservationConv(Step, frozen=True):

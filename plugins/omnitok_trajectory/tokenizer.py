@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from omnitok.errors import ConfigError, InputError
-from omnitok.nn.steps import Axis, Linear
+from omnitok.nn.steps import Axis
 from omnitok.sequence import Span, TokenSequence
 from omnitok.tokenizer import Channel, Exact, Picture, RoundTrip, Tokenizer
 
@@ -28,7 +28,6 @@ from .flatten import flatten, stack
 from .npz import is_npz, read_episodes
 from .spaces import Space, parse
 from .statistics import Moments
-from .steps import ReturnWaves
 
 PARTS = ("return_to_go", "observation", "action")
 DEFAULT_ENV = "CartPole-v1"
@@ -85,11 +84,8 @@ class TrajectoryTokenizer(Tokenizer, frozen=True, kw_only=True):
         known = json.loads(self.state) if self.state else {}
         returns = known.get("return_to_go", {"mean": [0.0], "std": [1.0]})
         axes = (Axis("step", self.max_steps + 1),)
-        waves = (ReturnWaves(), Linear())
         return {
-            self.channel("return_to_go"): Channel(
-                width=(1,), mean=returns["mean"][0], std=returns["std"][0], embed=waves, axes=axes
-            ),
+            self.channel("return_to_go"): Channel(width=(1,), mean=returns["mean"][0], std=returns["std"][0], axes=axes),
             self.channel("observation"): Channel(**self.observations.channel(known.get("observation")), axes=axes),
             self.channel("action"): Channel(**self.actions.channel(known.get("action")), axes=axes),
         }

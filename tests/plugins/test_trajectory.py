@@ -20,13 +20,12 @@ from omnitok_trajectory.examples import random_episodes, random_rows
 from omnitok_trajectory.flatten import flatten, stack, unflatten
 from omnitok_trajectory.scripted import CartPoleMix
 from omnitok_trajectory.spaces import BOX_DTYPES, parse, width
-from omnitok_trajectory.steps import ReturnWaves
 from omnitok_trajectory.tokenizer import TrajectoryTokenizer, returns_to_go
 
 from omnitok.batch import Schema, collate
 from omnitok.config import from_plain, to_plain
 from omnitok.errors import ConfigError, InputError
-from omnitok.nn.steps import Pipeline
+from omnitok.nn.steps import Pipeline, Step
 
 PENDULUM = {"env": "Pendulum-v1"}
 shapes = st.lists(st.integers(1, 3), max_size=3).map(tuple)
@@ -117,6 +116,7 @@ def test_pictures_are_one_uint8_token_per_step() -> None:
     assert seen.features is not None and seen.features.shape == (8, 24 * 20 * 3) and seen.features.dtype == torch.uint8
     channel = tokenizer.fit([raw]).channels()["trajectory/observation"]
     assert (channel.mean, channel.std) == (127.5, 127.5)
+    assert all(from_plain(to_plain(step), Step) == step for step in channel.steps())
     embedded = Pipeline(channel.steps(), channel.size, 16)(seen.features, None)
     assert embedded.shape == (8, 16) and embedded.isfinite().all()
 
@@ -268,6 +268,16 @@ def test_bad_configuration_is_refused_by_field(fields: dict[str, Any], message: 
         TrajectoryTokenizer(**fields)
 
 
+def test_the_order_in_which_a_dict_is_described_does_not_matter() -> None:
+    parts = {"b": {"type": "Discrete", "n": 2}, "a": {"type": "Box", "shape": [2]}}
+    rows = {"b": np.array([1, 0, 1]), "a": np.arange(6, dtype=np.float32).reshape(3, 2)}
+    matrices = [
+        flatten(parse({"type": "Dict", "spaces": {key: parts[key] for key in order}}, "x"), rows, "rows")
+        for order in ("ab", "ba")
+    ]
+    assert np.array_equal(*matrices) and matrices[0][1].tolist() == [2, 3, 1, 0]
+
+
 def test_unknown_environments_are_refused() -> None:
     with pytest.raises(ConfigError, match="CartPol-v1"):
         TrajectoryTokenizer(env="CartPol-v1").channels()
@@ -302,15 +312,6 @@ def test_one_hot_columns_and_bounded_actions_keep_their_scale() -> None:
     assert channels["trajectory/observation"].mean[:3] == (0, 0, 0)  # type: ignore[index]
     assert channels["trajectory/observation"].std[:3] == (1, 1, 1)  # type: ignore[index]
     assert (channels["trajectory/action"].mean, channels["trajectory/action"].std) == (0.0, 2.0)
-
-
-def test_waves_tell_the_size_of_a_number_where_a_line_tells_its_sign() -> None:
-    torch.manual_seed(0)
-    step = from_plain(to_plain(ReturnWaves()), ReturnWaves)
-    values = torch.tensor([[0.25], [0.5], [1.0], [2.0]])
-    waves = torch.nn.functional.normalize(step.build(1, 8)(values), dim=1)
-    assert waves.shape == (4, step.out(1, 8))
-    assert (waves @ waves.T - torch.eye(4)).max() < 0.95
 
 
 # -- step by step

@@ -6,6 +6,7 @@ import io
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import gymnasium
@@ -15,7 +16,7 @@ import torch
 from omnitok_trajectory.bridge import Bridge
 from omnitok_trajectory.episode import Episode
 from omnitok_trajectory.files import EpisodeFile
-from omnitok_trajectory.minari import MinariEpisodes
+from omnitok_trajectory.minari import MinariEpisodes, aligned
 from omnitok_trajectory.npz import read_arrays
 from omnitok_trajectory.rollout import FIRST_SEED, ModelPolicy, Tracking, rollout
 from omnitok_trajectory.scripted import CartPoleMix, PendulumMix, balance, mixed
@@ -227,6 +228,17 @@ def test_minari_is_aligned_in_every_episode_and_lossless(tmp_path: Path, monkeyp
         assert all(tokenizer.decode(tokenizer.encode(e)) == e for e in dataset.episodes())
     with pytest.raises(ConfigError, match="'none/there-v0' cannot be opened"):
         MinariEpisodes(dataset="none/there-v0").episodes()
+
+
+def test_minari_episodes_that_are_out_of_step_are_refused() -> None:
+    flags = np.zeros(3, bool)
+    data = SimpleNamespace(
+        id=7, observations=np.zeros((4, 2)), actions=np.zeros(3), rewards=np.zeros(3), terminations=flags, truncations=flags
+    )
+    assert len(aligned("set", data)) == 3
+    for change in ({"observations": np.zeros((3, 2))}, {"actions": {"a": np.zeros(3), "b": np.zeros(4)}}):
+        with pytest.raises(InputError, match="'set', episode 7: 3 rewards need 4 observations"):
+            aligned("set", SimpleNamespace(**{**vars(data), **change}))
 
 
 # -- rolling out
