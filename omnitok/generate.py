@@ -12,7 +12,6 @@ from .batch import Ask, Document, channel_rule, collate
 from .errors import ConfigError, SequenceError, did_you_mean
 from .model import Transformer
 from .nn.cache import Cache
-from .nn.norms import NormModule
 from .sequence import Span, TokenSequence
 from .tokenizer import Channel, Tokenizer
 
@@ -156,11 +155,6 @@ def refuse_unsteppable(model: Transformer) -> None:
     for name, stream in streams.items():
         if stream.attend == "full":
             raise ConfigError(f"stream {name!r} lets every token see the whole document, so it cannot be decoded token by token")
-        for mixer in stream.mixers():
-            if not mixer.steps_alone:  # type: ignore[attr-defined]
-                raise ConfigError(f"{type(mixer).__name__} looks at later tokens, so the model cannot be decoded token by token")
-    if any(isinstance(m, NormModule) and m.config.kind == "segment" for m in model.modules()):
-        raise ConfigError('a "segment" norm looks at the whole document, so the model cannot be decoded token by token')
 
 
 def generate(

@@ -21,7 +21,7 @@ from .nn.attention import Attention
 from .nn.cache import Cache
 from .nn.context import Context
 from .nn.mixers import Residual
-from .nn.norms import Norm
+from .nn.norms import Norm, NormModule
 from .nn.positions import PairTable
 from .nn.steps import Axis, AxisModule, Linear, Logits, Pipeline, Step, Table, TableModule, Tied
 from .tokenizer import Channel
@@ -266,6 +266,7 @@ def build(
         raise ConfigError("all streams of a model share one dim")
     check_memory(config.streams)
     model = Transformer(config, channels, heads or {}, bound_roles, readouts)
+    check_rules(model)
     model.preset = preset if isinstance(preset, Preset) else None
     return model
 
@@ -279,6 +280,18 @@ def check_memory(streams: Mapping[str, Stream]) -> None:
         if stream.memory is None and any(isinstance(m, Attention) and m.source == "memory" for m in stream.mixers()):
             raise ConfigError(f"stream {name!r} attends to a memory: set `memory` to an earlier stream")
         earlier.append(name)
+
+
+def check_rules(model: Transformer) -> None:
+    """ConfigError where a stream looks at later tokens beside its attention, and yet leaves it to channels to be causal."""
+    for name, stream in model.config.streams.items():
+        if stream.attend == "full":
+            continue
+        ahead = [type(m).__name__ for m in stream.mixers() if not m.steps_alone]  # type: ignore[attr-defined]
+        modules = model.streams[name].modules()
+        ahead += ['a "segment" norm' for m in modules if isinstance(m, NormModule) and m.config.kind == "segment"]
+        if ahead:
+            raise ConfigError(f'stream {name!r} holds {ahead[0]}, which looks at later tokens: set its `attend` to "full"')
 
 
 def bind(preset: Preset, channels: Mapping[str, Channel], given: Mapping[str, str]) -> dict[str, str]:

@@ -155,3 +155,19 @@ def last_row(model: Transformer, sequence: TokenSequence, attend: Mapping[str, s
     """[D] the last hidden row of a full pass over one document."""
     (name,) = model.streams
     return model.hidden(collate([Document({name: sequence}, attend=attend or {})], model.schema))[name][-1]
+
+
+def answers_do_not_see_targets(
+    model: Transformer, document: Document, changed: Document, objectives: Mapping[str, Objective], backend: str = "auto"
+) -> None:
+    """The first asked row answers the same where the content of its target and of all later tokens is another (`changed`)."""
+    with torch.no_grad():
+        (first,), (second,) = (answers(model, [d], objectives, backend) for d in (document, changed))
+    for task, ask in document.asks.items():
+        assert ask.source is not None, f"task {task!r} does not say where its answers stand"
+        begin = int(ask.source.min())
+        unlike = [name for name, s in document.streams.items() if s[begin:] == changed.streams[name][begin:]]
+        assert not unlike, f"{document.name}: nothing was changed behind the first target"
+        close(
+            second.out[task][:1], first.out[task][:1], f"{task} of {document.name} with other tokens behind its first row", 1e-6
+        )

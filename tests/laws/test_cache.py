@@ -164,8 +164,8 @@ class Two(Preset, frozen=True):
     [
         (Encoder(16, 1, 2), "stream 'main' lets every token see the whole document"),
         (Conformer(16, 1, 2), "stream 'main' lets every token see the whole document"),
-        (Convolved(), "Conv looks at later tokens"),
-        (Segmented(), '"segment" norm looks at the whole document'),
+        (Convolved(), "stream 'main' holds Conv, which looks at later tokens: set its `attend` to \"full\""),
+        (Segmented(), "stream 'main' holds a \"segment\" norm, which looks at later tokens"),
         (Two(), r"2 streams \(encoder, decoder\) cannot be decoded by a session"),
     ],
 )

@@ -18,7 +18,14 @@ from omnitok.nn.positions import PairTableModule, RopeModule
 from omnitok.presets.generic import Conformer
 from tests.laws import worlds
 from tests.laws.attentions import equals_formula
-from tests.laws.laws import cached_equals_full, neighbours_do_not_matter, packed_equals_alone, pieces, uncut
+from tests.laws.laws import (
+    answers_do_not_see_targets,
+    cached_equals_full,
+    neighbours_do_not_matter,
+    packed_equals_alone,
+    pieces,
+    uncut,
+)
 from tests.laws.worlds import TASKS, mixed, world_model
 
 DECODER, ABSOLUTE = world_model(worlds.DECODER), world_model(worlds.Absolute())
@@ -49,6 +56,7 @@ LAWS = {
     "gradients": lambda: packed_equals_alone(DECODER, PACKED, TASKS, "rows"),
     "convolution": lambda: packed_equals_alone(CONFORMER, mixed(FULL), TASKS, backward=False),
     "neighbours": lambda: neighbours_do_not_matter(CONFORMER, mixed(FULL), mixed(FULL, seed=1), TASKS),
+    "targets": lambda: answers_do_not_see_targets(DECODER, *worlds.alike_before_the_first_target("act"), TASKS),
     "cache": lambda: cached_equals_full(DECODER, PARTS),
 }
 
@@ -67,6 +75,7 @@ def shifted(block: Block) -> Block:
 
 
 MASK, CONV, EXTEND, SEGMENT = Block.mask, ConvModule.forward, Cache.extend, NormModule._segment
+CHOOSE_MASK = backends._mask
 EDGES, NEAR, LISTED, ROTATE = backends._edge_list, backends._near, backends._listed, RopeModule.rotate
 ORDER_OF, EMBED, RUNS, SDPA = (
     batch_module.order_of,
@@ -74,6 +83,13 @@ ORDER_OF, EMBED, RUNS, SDPA = (
     batch_module.build_runs,
     backends._sdpa,
 )
+
+
+def one_ahead(block, spec):
+    """The causal rule lets the next token be seen."""
+    if not block.causal:
+        return CHOOSE_MASK(block, spec)
+    return torch.ones(block.shape[1:], dtype=torch.bool).tril(1)[None, None], False
 
 
 def without_segments(queries, keys, ordered):
@@ -159,7 +175,8 @@ MUTANTS = {
     "segment dropped": ("dense", backends, "dense_block", without_segments),
     "segment dropped, in a whole model": ("packed, dense", backends, "dense_block", without_segments),
     "causal rule inverted": ("window", Block, "mask", lambda self: MASK(self).transpose(1, 2) if self.causal else MASK(self)),
-    "causal rule not asked for": ("split", backends, "_mask", changed(backends._mask, lambda found: (found[0], False))),
+    "causal rule not asked for": ("split", backends, "_mask", changed(CHOOSE_MASK, lambda found: (found[0], False))),
+    "the next token is seen": ("targets", backends, "_mask", one_ahead),
     "order off by one": ("dense", batch_module, "order_of", lambda full, starts: (ORDER_OF(full, starts) - 1).clamp(min=0)),
     "mixed rules run as causal": ("split", batch_module, "build_runs", runs_without_order),
     "pairs turned round": ("edges", backends, "_edge_list", changed(EDGES, lambda found: (found[0].flip(0), found[1]))),

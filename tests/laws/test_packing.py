@@ -18,7 +18,7 @@ from omnitok.objectives import At
 from omnitok.presets.generic import Conformer, Decoder, Encoder
 from omnitok.sequence import TokenSequence
 from tests.laws import worlds
-from tests.laws.laws import close, neighbours_do_not_matter, packed_equals_alone
+from tests.laws.laws import answers_do_not_see_targets, close, neighbours_do_not_matter, packed_equals_alone
 from tests.laws.worlds import FULL_TASKS, TASKS, mixed, world_model
 
 SMALL = {"dim": 16, "depth": 2, "heads": 2}
@@ -140,3 +140,10 @@ def test_two_streams_packed_equal_alone(backend):
     documents = [translation(5, 3, 0), translation(1, 6, 1), translation(0, 4, 2), translation(3, 2, 3, ("decoder",))]
     packed_equals_alone(model, documents, TASKS, "auto" if backend == "auto" else backend)
     neighbours_do_not_matter(model, documents[:2], [translation(5, 3, 7), translation(1, 6, 8)], TASKS, backend)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("task", ["write", "act", "foresee"])
+def test_no_answer_sees_its_target(task, backend):
+    """Everything from the first target on is replaced; what stands before it is not."""
+    answers_do_not_see_targets(DECODER, *worlds.alike_before_the_first_target(task), TASKS, backend)

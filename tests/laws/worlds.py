@@ -185,6 +185,15 @@ def mixed(tasks: Sequence[str], seed: int = 0, sizes: Sequence[int] = (4, 1, 7))
     return [document(task, sizes[i % len(sizes)], 100 * seed + i) for i, task in enumerate(twice)]
 
 
+def alike_before_the_first_target(task: str) -> tuple[Document, Document]:
+    """Two documents that differ in content from the first token that is asked for."""
+    one, other = document(task, 4, 1), document(task, 4, 2)
+    source = one.asks[task].source
+    assert source is not None
+    begin = int(source.min())
+    return one, mark(task, TASKS[task], one.main[:begin] + other.main[begin:], name=one.name)
+
+
 def randomise(model: nn.Module, seed: int = 0) -> None:
     """Every parameter and running statistic away from its start value, so that zeros and ones hide nothing."""
     g = maker(seed)
