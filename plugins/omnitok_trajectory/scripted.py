@@ -59,13 +59,15 @@ def _pendulum_act(rate: float, rng: np.random.Generator) -> Act:
 
 
 @functools.lru_cache(maxsize=4)
-def mixed(env: str, controller: Callable[[float, np.random.Generator], Act], episodes: int, seed: int) -> tuple[Episode, ...]:
-    """`episodes` episodes whose random-action rates spread from 0 to 1, denser towards 1, where episodes are short."""
+def mixed(
+    env: str, controller: Callable[[float, np.random.Generator], Act], episodes: int, seed: int, rate: float = 1.0
+) -> tuple[Episode, ...]:
+    """`episodes` episodes whose random-action rates spread from 0 to `rate`, denser towards it, where episodes are short."""
     import gymnasium
 
     made = gymnasium.make(env, disable_env_checker=True)
     try:
-        rates = np.linspace(0, 1, episodes) ** 0.6
+        rates = rate * np.linspace(0, 1, episodes) ** 0.6
         return tuple(
             play(made, controller(rate, np.random.default_rng((seed, i))), _env_seed(seed, i)) for i, rate in enumerate(rates)
         )
@@ -86,28 +88,29 @@ class _Mix(Episodes, frozen=True, kw_only=True):
     env: ClassVar[str]
 
     seed: Annotated[int, msgspec.Meta(description="seeds start states and random actions", ge=0, le=9)] = 0
+    rate: Annotated[float, msgspec.Meta(description="highest rate of random actions", ge=0, le=1)] = 1.0
 
     def metadata(self) -> dict[str, Any]:
         return self.about(self.env, *environment_spaces(self.env))
 
 
 class CartPoleMix(_Mix, frozen=True, kw_only=True):
-    """CartPole-v1: a balancing controller with random-action rates from 0 to 1."""
+    """CartPole-v1: a balancing controller with random-action rates from 0 to `rate`."""
 
     name: ClassVar[str] = "trajectory/cartpole-mix"
     env: ClassVar[str] = "CartPole-v1"
     count: Annotated[int, msgspec.Meta(description="number of episodes", ge=1, le=100_000)] = 275
 
     def episodes(self) -> Sequence[Episode]:
-        return mixed(self.env, _cartpole_act, self.count, self.seed)
+        return mixed(self.env, _cartpole_act, self.count, self.seed, self.rate)
 
 
 class PendulumMix(_Mix, frozen=True, kw_only=True):
-    """Pendulum-v1: a swing-up controller with random-action rates from 0 to 1."""
+    """Pendulum-v1: a swing-up controller with random-action rates from 0 to `rate`."""
 
     name: ClassVar[str] = "trajectory/pendulum-mix"
     env: ClassVar[str] = "Pendulum-v1"
     count: Annotated[int, msgspec.Meta(description="number of episodes", ge=1, le=100_000)] = 150
 
     def episodes(self) -> Sequence[Episode]:
-        return mixed(self.env, _pendulum_act, self.count, self.seed)
+        return mixed(self.env, _pendulum_act, self.count, self.seed, self.rate)
