@@ -73,7 +73,7 @@ class Train(Config, frozen=True, kw_only=True):
     precision: Annotated[Literal["auto", "fp32", "bf16"], Meta(description="auto: bf16 on a GPU that has it, fp32 elsewhere")] = (
         "auto"
     )
-    compile: Annotated[bool, Meta(description="torch.compile the model")] = False
+    compile: Annotated[bool, Meta(description="torch.compile the MLP residuals (needs a C++ compiler)")] = False
     device: Annotated[str, Meta(description='"auto", "cpu", "cuda" or "cuda:1"')] = "auto"
     log_every: Annotated[int, Meta(ge=1, description="steps between lines of metrics.jsonl")] = 10
     evaluate_every: Annotated[int, Meta(ge=0, description="steps between evaluations; 0: only at the end")] = 500

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from .batch import PackedBatch
 from .errors import ConfigError
 from .model import Transformer
+from .nn.mixers import MLPModule, ResidualModule
 from .recipe import Train
 from .tasks import Tasks
 
@@ -63,6 +64,16 @@ def cast_of(precision: str, device: torch.device) -> AbstractContextManager:
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16" or auto)
 
 
+def compile_rows(model: nn.Module) -> None:
+    """Compile, in place, the residuals that work row by row: one graph fits every batch.
+
+    The whole model would be compiled anew for every mix of document lengths, which takes longer than it saves.
+    """
+    for module in model.modules():
+        if isinstance(module, ResidualModule) and isinstance(module.mixer, MLPModule):
+            module.compile(dynamic=True)
+
+
 class Updater:
     """A model, its optimizer and its step counter."""
 
@@ -70,7 +81,8 @@ class Updater:
         self.tasks, self.config = tasks, tasks.recipe.train
         self.device = device_of(self.config.device)
         self.model = model.to(self.device).train()
-        self.forward = torch.compile(model, dynamic=True) if self.config.compile else model
+        if self.config.compile:
+            compile_rows(self.model)
         decayed = [p for p in model.parameters() if p.dim() > 1]
         others = [p for p in model.parameters() if p.dim() <= 1]
         groups = [{"params": decayed, "weight_decay": self.config.weight_decay}, {"params": others, "weight_decay": 0.0}]
@@ -106,7 +118,7 @@ class Updater:
             moved = batch.to(self.device, non_blocking=True)
             asks = {t: a for t, a in moved.asks.items() if t in totals and len(a.weight)}
             with cast_of(self.config.precision, self.device):
-                out = self.forward(moved)
+                out = self.model(moved)
                 each = {t: self.tasks.objectives[t].loss(out[t], ask) * ask.weight for t, ask in asks.items()}
             if each:
                 terms = [self._factor(t, totals) * x.sum() for t, x in each.items()]

@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import shutil
 import signal
 import threading
 from pathlib import Path
@@ -310,6 +311,21 @@ def test_mistakes_in_tasks_are_named(host, tmp_path):
     unused = make_recipe({"tokenizers": {"wordz": {"plugin": "words"}}, "tasks": [COUNT]})
     with pytest.raises(ConfigError, match="tokenizer 'wordz' is used by no task; did you mean 'words'"):
         prepare(unused, host)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # the compiler looks at gradients of tensors that have none, and at itself
+def test_compiled_updates_are_the_same(host, tmp_path):
+    if not shutil.which("g++"):
+        pytest.skip("no C++ compiler")
+    reports = []
+    for compiled in (False, True):
+        setting = recipe(model={**SMALL, "dropout": 0.0}, compile=compiled)
+        reports.append(train(setting, tmp_path / str(compiled), host, quiet=True).report)
+    for task in ("count", "kind"):
+        assert reports[0][task]["loss"] == pytest.approx(reports[1][task]["loss"], rel=1e-3)
+    run = load_run(tmp_path / "True", [TOYS])
+    assert evaluate(run.model, run.tasks.opened(host))["count"]["loss"] == pytest.approx(reports[1]["count"]["loss"], rel=1e-3)
 
 
 def test_a_device_that_is_not_there_is_named(host, tmp_path):
