@@ -68,10 +68,7 @@ class Packer(Generic[Item]):
         batch, waited = self._open, self._waiting
         self._open, self._waiting, self._room = [], [], self.budget
         self._pending = [item for item, _ in waited]
-        for at, (item, length) in enumerate(waited):
-            if self._room == 0:
-                self._waiting.extend(waited[at:])
-                break
+        for item, length in waited:
             self._place(item, length)
         return [item for item, _ in batch]
 

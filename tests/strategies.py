@@ -39,7 +39,7 @@ def plain(draw: st.DrawFn, channels: tuple[str, ...] = ("letter", "pair", "tile"
     meta = {"seed": seed} if draw(st.booleans()) else {}
     pairs = {}
     if channel == "point" and n:
-        count = draw(st.integers(0, 6))
+        count = draw(st.integers(1, 6))
         g = torch.Generator().manual_seed(seed)
         pairs = {"edge": (torch.randint(0, n, (2, count), generator=g), torch.randint(0, 4, (count,), generator=g))}
     return TokenSequence((Span(channel, **content(channel, n, seed), axes=axes, meta=meta),), pairs)

@@ -44,6 +44,16 @@ def test_joining_puts_the_tokens_and_pairs_of_one_behind_the_other(a, b):
         assert edges_of(joined)[name] == edges_of(a).get(name, []) + moved.get(name, [])
 
 
+def test_pairs_are_offset_by_a_join_and_dropped_by_a_cut():
+    edges = {"edge": (torch.tensor([[0, 2, 1], [1, 0, 1]]), torch.tensor([7, 8, 9]))}
+    network = TokenSequence((ids("point", 4, 5, 6),), edges)
+    joined = ids_of("letter", 1, 2) + network + network
+    first, second = [(2, 3, 7), (4, 2, 8), (3, 3, 9)], [(5, 6, 7), (7, 5, 8), (6, 6, 9)]
+    assert edges_of(joined) == {"edge": first + second}
+    assert edges_of(joined[3:8]) == {"edge": [(0, 0, 9), (2, 3, 7), (4, 2, 8), (3, 3, 9)]}
+    assert edges_of(joined.select("point")[3:]) == edges_of(network)
+
+
 @quick
 @given(sequences(), st.data())
 def test_a_slice_holds_the_tokens_between_its_ends_and_the_pairs_inside(s, data):
