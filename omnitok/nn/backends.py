@@ -86,8 +86,8 @@ def edges(q: Tensor, k: Tensor, v: Tensor, queries: Layout, keys: Layout, spec: 
     top = score.detach().new_full((len(q), q.shape[1]), -torch.inf).scatter_reduce(0, index, score.detach(), "amax")
     weight = (score - top[i]).exp()
     total = weight.new_zeros(len(q), q.shape[1]).index_add(0, i, weight)
-    out = v.new_zeros(len(q), *v.shape[1:]).index_add(0, i, weight[..., None] * v[j])
-    return (out / total.clamp(min=1e-30)[..., None]).flatten(1)
+    out = weight.new_zeros(len(q), *v.shape[1:]).index_add(0, i, weight[..., None] * v[j])  # single precision under autocast
+    return (out / total.clamp(min=1e-30)[..., None]).flatten(1).to(v.dtype)
 
 
 def _edge_list(layout: Layout, over: str, spec: Spec) -> tuple[Tensor, Tensor | None]:

@@ -88,9 +88,10 @@ class ConvModule(nn.Module):
         layout = ctx.layout
         assert layout is not None
         gap = self.kernel // 2
-        rows = len(x) + (layout.segments + 1) * gap
+        rows = max(len(x) + (layout.segments + 1) * gap, self.kernel)
         place = ctx.once(("conv", gap), lambda: torch.arange(len(x), device=x.device) + (layout.segment + 1) * gap)
-        y = x.new_zeros(rows, x.shape[1]).index_copy(0, place, F.glu(self.inp(x), -1))
+        y = F.glu(self.inp(x), -1)
+        y = y.new_zeros(rows, y.shape[1]).index_copy(0, place, y)
         # a [1, dim, rows, 1] view in channels-last memory: the fast depthwise kernel on CPU
         grid = y.view(1, rows, 1, -1).permute(0, 3, 1, 2)
         z = F.conv2d(grid, self.depth.weight[..., None], self.depth.bias, groups=x.shape[1])

@@ -41,9 +41,11 @@ class NormModule(nn.Module):
             case "layer":
                 return F.layer_norm(x, self.weight.shape, self.weight, self.bias, eps)
             case "rms":
-                return F.rms_norm(x, self.weight.shape, self.weight, eps)
+                # single precision under autocast, as autocast itself does for layer norms
+                return F.rms_norm(x.to(self.weight.dtype), self.weight.shape, self.weight, eps)
             case "batch":
-                return F.batch_norm(x, self.mean, self.var, self.weight, self.bias, self.training, eps=eps)  # type: ignore[arg-type]
+                training = self.training and len(x) > 1  # one token has no variance
+                return F.batch_norm(x, self.mean, self.var, self.weight, self.bias, training, eps=eps)  # type: ignore[arg-type]
         return self._segment(x, ctx)
 
     def _segment(self, x: Tensor, ctx: Context) -> Tensor:

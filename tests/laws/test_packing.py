@@ -11,15 +11,15 @@ from omnitok.batch import Document, collate
 from omnitok.model import Model, Preset, Stream, Transformer
 from omnitok.nn.attention import Attention
 from omnitok.nn.context import Context
-from omnitok.nn.mixers import MLP, Residual
+from omnitok.nn.mixers import MLP, Conv, Residual
 from omnitok.nn.norms import Norm
 from omnitok.nn.positions import PairTable, Rope
 from omnitok.objectives import At
 from omnitok.presets.generic import Conformer, Decoder, Encoder
 from omnitok.sequence import TokenSequence
 from tests.laws import worlds
-from tests.laws.laws import answers_do_not_see_targets, close, neighbours_do_not_matter, packed_equals_alone
-from tests.laws.worlds import FULL_TASKS, TASKS, mixed, world_model
+from tests.laws.laws import answers, answers_do_not_see_targets, close, neighbours_do_not_matter, packed_equals_alone
+from tests.laws.worlds import FULL_TASKS, TASKS, mixed, randomise, world_model
 
 SMALL = {"dim": 16, "depth": 2, "heads": 2}
 PRESETS: dict[str, Preset] = {
@@ -71,10 +71,44 @@ def test_neighbours_do_not_matter(preset):
     neighbours_do_not_matter(world_model(PRESETS[preset], tasks), mixed(tasks), mixed(tasks, seed=1), TASKS)
 
 
-def test_empty_documents_disturb_nobody():
+@pytest.mark.parametrize("preset", PRESETS)
+def test_empty_documents_disturb_nobody(preset):
+    """Between others, and in a batch of nothing else."""
     empty = [Document({"main": TokenSequence()}, name=f"empty {i}") for i in range(3)]
-    documents = [empty[0], worlds.document("act", 3, 1), empty[1], worlds.document("kind", 4, 2), empty[2]]
-    packed_equals_alone(DECODER, documents, TASKS)
+    documents = [empty[0], worlds.document("mood", 3, 1), empty[1], worlds.document("kind", 4, 2), empty[2]]
+    model = world_model(PRESETS[preset], FULL_TASKS)
+    packed_equals_alone(model, documents, TASKS)
+    assert model.train().hidden(collate(empty, model.schema))["main"].shape == (0, 16)
+    assert all(value.isfinite().all() for value in model.state_dict().values())
+
+
+def test_batch_norm_in_training_takes_its_statistics_over_the_tokens_and_nothing_else():
+    """As over the same documents padded and masked: no gap between documents is counted."""
+    module = Conv(5).build(16).train()
+    randomise(module)
+    seen: list[torch.Tensor] = []
+    module.norm.register_forward_pre_hook(lambda norm, args: seen.append(args[0]))
+    layout = collate([worlds.words(n, worlds.maker(n)) for n in (3, 1, 6)], DECODER.schema, sort=False).streams["main"].layout
+    x, before = torch.randn(10, 16, generator=worlds.maker(0)), module.norm.mean.clone()
+    module(x, Context(layout))
+    close(module.norm.mean, 0.9 * before + 0.1 * seen[0].mean(0), "the running mean")
+    for part in x.split([3, 1, 6]):
+        module(part, Context(collate([worlds.words(len(part), worlds.maker(0))], DECODER.schema).streams["main"].layout))
+    close(torch.cat(seen[1:]), seen[0], "what is normalised")
+
+
+@pytest.mark.parametrize("preset", [*PRESETS, "edges"])
+def test_half_precision_is_near_single(preset):
+    """Under autocast to bfloat16, forward and backward; a mix of precisions in one place would raise."""
+    tasks = ("kind", "parts") if preset == "edges" else tasks_of(preset)
+    model, documents = world_model(Edges() if preset == "edges" else PRESETS[preset], tasks), mixed(tasks)
+    single = answers(model, documents, TASKS)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        half = answers(model, documents, TASKS)
+        sum(answer.total() for answer in half).backward()
+    for a, b in zip(half, single, strict=True):
+        close(a.hidden["main"].float(), b.hidden["main"], "hidden rows in half precision", 3e-2)
+    assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())
 
 
 def test_a_front_end_stays_inside_its_span():
