@@ -257,12 +257,12 @@ def test_a_bad_file_stops_no_other(tmp_path: Path, capsys: pytest.CaptureFixture
 
 
 def test_whatever_a_plugin_raises_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    code = PULSE.read_text().replace("return [float(word)", "raise RecursionError('deep\\nwater'); return [float(word)")
+    code = PULSE.read_text().replace("return [float(word)", "raise RecursionError('deep\\n\\x1bwater'); return [float(word)")
     (tmp_path / "mine.py").write_text(code)
     (tmp_path / "a.beat").write_text("0.5")
     code, out, err = here(capsys, "tokenize", tmp_path / "a.beat", "--as", "pulse", "--plugin", tmp_path / "mine.py")
     assert (code, out) == (cli.FAILED, "")
-    assert err == f"error: {tmp_path / 'a.beat'}: RecursionError: deep water\n"
+    assert err == f"error: {tmp_path / 'a.beat'}: RecursionError: deep ?water\n"
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,7 @@ def _value(text: str) -> Any:
 
 def one_line(error: BaseException, limit: int = 400) -> str:
     """An error's message in one line; the kind of error before it where the message alone would not say."""
-    message = " ".join(str(error).split())
+    message = "".join(c if c.isprintable() else "?" for c in " ".join(str(error).split()))
     if not type(error).__module__.startswith("omnitok."):
         message = f"{type(error).__name__}: {message}" if message else type(error).__name__
     return message if len(message) <= limit else f"{message[: limit - 4]} ..."

@@ -59,7 +59,8 @@ def tokenize(
         except Exception as error:  # whatever a plugin or a library meets in a file belongs to that file alone
             failed += 1
             message = one_line(error)
-            print(f"error: {message}" if source in message else f"error: {source}: {message}", file=sys.stderr, flush=True)
+            named = str(Path(source)) in message
+            print(f"error: {message}" if named else f"error: {source}: {message}", file=sys.stderr, flush=True)
             continue
         if json:
             print(json_.dumps(describe(result)), flush=True)
