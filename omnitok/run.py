@@ -154,6 +154,9 @@ def host_of(saved: checkpoint.Checkpoint, plugin_files: Iterable[str | Path]) ->
     """A host of just the plugins that a manifest names. Raises CheckpointError for one that is missing or changed."""
     from .plugins import load_plugins
 
+    missing = [key for key in ("recipe", "tokenizers", "objectives", "plugins", "versions") if key not in saved.manifest]
+    if missing:
+        raise CheckpointError(f"{saved.folder}: its manifest has no {', '.join(missing)}, so it is not a run's checkpoint")
     needed: Mapping[str, Mapping[str, Any]] = saved.manifest["plugins"]
     installed = [name for name, fact in needed.items() if not fact["file"]]
     try:

@@ -256,6 +256,9 @@ def test_a_run_wants_its_plugin_file_again(host, tmp_path):
         load_run(tmp_path, [changed])
     with pytest.raises(CheckpointError, match="no complete checkpoint here"):
         load_run(tmp_path / "elsewhere", [TOYS])
+    checkpoint.save(tmp_path / "bare", 1, {}, {}, {}, keep=1)
+    with pytest.raises(CheckpointError, match="has no recipe, tokenizers, objectives, plugins, versions"):
+        load_run(tmp_path / "bare", [TOYS])
 
 
 def test_documents_over_the_budget(host, tmp_path):
