@@ -121,15 +121,19 @@ def _to_numpy(value: Any) -> Any:
 
 
 def _from_numpy(value: Any) -> Any:
-    if isinstance(value, np.ndarray):
+    kind = type(value)
+    if kind is np.ndarray:
         return torch.from_numpy(value)
-    if isinstance(value, Mapping):
+    if kind is dict:
         return {k: _from_numpy(v) for k, v in value.items()}
-    return tuple(map(_from_numpy, value)) if isinstance(value, tuple) else value
+    return tuple(map(_from_numpy, value)) if kind is tuple else value
 
 
 def _rebuild(cls: type[Record], values: list[Any]) -> Record:
-    return cls(*map(_from_numpy, values))
+    record = object.__new__(cls)  # what was a record once needs no second check
+    names = (f.name for f in dataclasses.fields(cls))  # type: ignore[arg-type]
+    record.__dict__.update(zip(names, map(_from_numpy, values), strict=True))
+    return record
 
 
 def _to_json(value: Any, tensors: dict[str, Tensor]) -> Any:
