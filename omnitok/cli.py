@@ -44,7 +44,8 @@ def build_app() -> cyclopts.App:
         suppress_keyboard_interrupt=False,
     )
     for name, (target, meaning) in COMMANDS.items():
-        own_help: dict[str, Any] = {"help_flags": []} if name == "demo" else {}  # an app behind an import string takes no settings from here
+        # an app behind an import string takes no settings from here; a demo answers --help itself
+        own_help: dict[str, Any] = {"help_flags": []} if name == "demo" else {}
         app.command(target, name=name, help=meaning, **own_help)
     for entry in sorted(entry_points(PLUGIN_COMMANDS), key=lambda e: (e.name, e.value)):
         if entry.name not in list(app):
