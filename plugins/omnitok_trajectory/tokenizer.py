@@ -253,6 +253,6 @@ def _rewards(returns: Tensor, steps: int, meta: Mapping[str, Any]) -> np.ndarray
 
 
 def _label(x: Tensor) -> str:
-    """A few numbers of a token."""
+    """A few numbers of a token, one per line."""
     values = x.reshape(-1).tolist()
-    return " ".join(f"{v:.3g}" for v in values[:4]) + (" ..." if len(values) > 4 else "")
+    return "\n".join([*(f"{v:.3g}" for v in values[:4]), *(["..."] if len(values) > 4 else [])])
