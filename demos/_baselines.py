@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+
 from omnitok.batch import Ask, Document
 from omnitok.tasks import Tasks
 

@@ -17,14 +17,15 @@ import cyclopts
 import numpy as np
 import torch
 from cyclopts import Parameter
+from omnitok_trajectory.rollout import ModelPolicy, Tracking, rollout
+from rich.console import Console
+from rich.table import Table
+
 from omnitok import load_plugins, load_run
 from omnitok.generate import Sampler
 from omnitok.recipe import load_recipe
 from omnitok.run import Run
 from omnitok.train import train
-from omnitok_trajectory.rollout import ModelPolicy, Tracking, rollout
-from rich.console import Console
-from rich.table import Table
 
 HERE = Path(__file__).parent
 TARGETS = (25.0, 50.0, 100.0, 200.0, 350.0, 500.0)

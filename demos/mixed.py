@@ -19,6 +19,9 @@ import numpy as np
 import torch
 from _baselines import BASELINES, Score
 from cyclopts import Parameter
+from rich.console import Console
+from rich.table import Table
+
 from omnitok import load_plugins, load_run
 from omnitok.batch import Document, collate
 from omnitok.generate import Sampler
@@ -27,8 +30,6 @@ from omnitok.recipe import Recipe, load_recipe
 from omnitok.run import Run
 from omnitok.tasks import Tasks
 from omnitok.train import train
-from rich.console import Console
-from rich.table import Table
 
 HERE = Path(__file__).parent
 LOWER_IS_BETTER = ("nats", "mse")

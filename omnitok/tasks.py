@@ -45,6 +45,7 @@ class Tasks:
         self.datasets = dict(datasets or {})
         self.channels: dict[str, Channel] = channels_of(self.tokenizers.values())
         self.readouts = tuple(n for n, objective in self.objectives.items() if objective.reads_out())
+        self.readout_first = recipe.preset().readout is not None
         self.heads = self._heads()
         self._splits: dict[tuple[str, str], Sequence[Sample]] = {}
 
@@ -104,7 +105,8 @@ class Tasks:
         if config.truncate:
             document, name = _truncate(document, self.recipe.train.budget - objective.reads_out(), name)
         readout = 1 + self.readouts.index(task) if task in self.readouts else 0
-        at = At(task, self.channels, chance(key or f"{self.recipe.train.seed}/{name}", "mark"), key is not None, readout)
+        rng = chance(key or f"{self.recipe.train.seed}/{name}", "mark")
+        at = At(task, self.channels, rng, key is not None, readout, self.readout_first)
         return objective.mark(document.replace(name=name), sample, at)
 
     def compose(self, task: Task, sample: Sample, rng: random.Random | None = None) -> Document:

@@ -102,7 +102,9 @@ class _Meta(type(msgspec.Struct), abc.ABCMeta):  # type: ignore[misc]
     pass
 
 
-class Tokenizer(msgspec.Struct, metaclass=_Meta, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Tokenizer(  # type: ignore[metaclass]
+    msgspec.Struct, metaclass=_Meta, frozen=True, kw_only=True, forbid_unknown_fields=True
+):
     """One final subclass per kind of object; its fields are its configuration and the recipe's keys.
 
     `instance` (the recipe's name for this tokenizer; its channels begin with it) and `state` (what `fit` learned,
@@ -194,8 +196,9 @@ class Tokenizer(msgspec.Struct, metaclass=_Meta, frozen=True, kw_only=True, forb
                 )
             if span.part is not None:
                 first, total = span.part
+                last = first + len(span) - 1
                 raise InputError(
-                    f"cannot decode a cropped sequence: it holds tokens {first}-{first + len(span) - 1} of the {total} of {span.channel!r}"
+                    f"cannot decode a cropped sequence: it holds tokens {first}-{last} of the {total} of {span.channel!r}"
                 )
             if part in found:
                 raise InputError(f"cannot decode two objects at once: {span.channel!r} occurs twice; select one first")

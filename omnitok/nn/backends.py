@@ -65,10 +65,10 @@ def split(q: Tensor, k: Tensor, v: Tensor, queries: Layout, keys: Layout, spec: 
         raise ConfigError("the split backend is for self-attention; cross-attention uses rows or dense")
     blocks = ctx.once(("split", id(queries)), lambda: run_blocks(queries))
     sizes = [b.shape[0] * b.shape[1] for b in blocks]
-    out = [
-        _sdpa(*(x.unflatten(0, b.shape[:2]) for x in part), b, spec, ctx).flatten(0, 1)
-        for b, *part in zip(blocks, q.split(sizes), k.split(sizes), v.split(sizes), strict=True)
-    ]
+    out = []
+    for block, *part in zip(blocks, q.split(sizes), k.split(sizes), v.split(sizes), strict=True):
+        one, two, three = (x.unflatten(0, block.shape[:2]) for x in part)
+        out.append(_sdpa(one, two, three, block, spec, ctx).flatten(0, 1))
     return torch.cat(out) if len(out) > 1 else out[0] if out else q.flatten(1)
 
 
@@ -148,7 +148,7 @@ def _varlen_call() -> Callable[..., Tensor]:
             rule["scale"] = scale
         else:  # the kernel divides by sqrt(head dim) itself
             q = q * (scale * q.shape[-1] ** 0.5)
-        return varlen_attn(q, k, v, cq, ck, mq, mk, **rule)  # type: ignore[no-any-return]
+        return varlen_attn(q, k, v, cq, ck, mq, mk, **rule)  # type: ignore[return-value]
 
     return call
 
@@ -173,10 +173,10 @@ def flex(q: Tensor, k: Tensor, v: Tensor, queries: Layout, keys: Layout, spec: S
         ("flex", id(queries), id(keys), spec.key),
         lambda: create_block_mask(visible, None, None, len(queries), len(keys), device=q.device.type),
     )
-    call = _compiled_flex() if q.is_cuda else flex_attention
+    call: Callable[..., Tensor] = _compiled_flex() if q.is_cuda else flex_attention  # type: ignore[assignment]
     three = (x.transpose(0, 1)[None] for x in (q, k, v))
     out = call(*three, block_mask=mask, scale=spec.scale, enable_gqa=q.shape[1] != k.shape[1])
-    return out[0].transpose(0, 1).flatten(1)  # type: ignore[no-any-return]
+    return out[0].transpose(0, 1).flatten(1)
 
 
 @cache
@@ -200,12 +200,11 @@ def _cached(q: Tensor, k: Tensor, v: Tensor, spec: Spec, ctx: Context, owner: An
 def _sdpa(q: Tensor, k: Tensor, v: Tensor, block: Block, spec: Spec, ctx: Context) -> Tensor:
     """[B, Q, H, K] each -> [B, Q, H * K]. A query that sees nothing gives 0."""
     mask, causal = ctx.once(("mask", id(block), spec.key), lambda: _mask(block, spec))
-    three = (x.transpose(1, 2) for x in (q, k, v))
     if mask is not None and mask.is_floating_point():
         mask = mask.to(q.dtype)
-    out = F.scaled_dot_product_attention(
-        *three, attn_mask=mask, is_causal=causal, scale=spec.scale, enable_gqa=q.shape[2] != k.shape[2]
-    )
+    shared = q.shape[2] != k.shape[2]
+    q, k, v = (x.transpose(1, 2) for x in (q, k, v))
+    out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal, scale=spec.scale, enable_gqa=shared)
     return out.transpose(1, 2).flatten(2)
 
 

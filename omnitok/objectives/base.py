@@ -30,6 +30,8 @@ class At:
     training: bool = True
     readout: int = 1
     """id of this task's readout in the control channel"""
+    readout_first: bool = False
+    """whether the preset reads its first token instead of its last"""
 
 
 class Objective(Config, frozen=True):
@@ -104,7 +106,7 @@ def with_main(document: Document, sequence: TokenSequence) -> dict[str, TokenSeq
 
 
 def stream_of(document: Document) -> str:
-    return next(reversed(document.streams))
+    return list(document.streams)[-1]
 
 
 def joined(parts: list[Tensor], like: Tensor) -> Tensor:

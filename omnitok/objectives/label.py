@@ -46,8 +46,9 @@ class Labelled(Objective, frozen=True):
         length, group, streams = len(document.main), None, document.streams
         rows = torch.arange(length)
         if self.read == "readout":
-            streams = with_main(document, document.main + TokenSequence((Span(CONTROL, torch.tensor([at.readout])),)))
-            rows = torch.tensor([length])
+            readout = TokenSequence((Span(CONTROL, torch.tensor([at.readout])),))
+            joined = readout + document.main if at.readout_first else document.main + readout
+            streams, rows = with_main(document, joined), torch.tensor([0 if at.readout_first else length])
         elif self.read == "mean":
             group = torch.zeros(length, dtype=torch.long)
         elif len(target) != length:
