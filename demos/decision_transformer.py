@@ -7,7 +7,6 @@ Run: omnitok demo decision-transformer [--seeds 0,1,2] [--steps 2]. Times and sc
 from __future__ import annotations
 
 import json
-import platform
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,13 +14,14 @@ from typing import Annotated, Any
 
 import cyclopts
 import numpy as np
-import torch
+from _results import data_hash, fresh, versions
 from cyclopts import Parameter
 from omnitok_trajectory.rollout import ModelPolicy, Tracking, rollout
 from rich.console import Console
 from rich.table import Table
 
 from omnitok import load_plugins, load_run
+from omnitok.batch import Document
 from omnitok.generate import Sampler
 from omnitok.recipe import load_recipe
 from omnitok.run import Run
@@ -57,13 +57,7 @@ def main(args: Args = Args()) -> None:  # noqa: B008
     pearson = float(np.median([t.pearson for _, t in results]))
     console.print(f"median Pearson of asked and achieved return over {len(results)} seed(s): {pearson:.3f}")
     console.print(f"picture: {draw(out, results)}   seconds: {time.time() - begin:.0f}")
-    write_result(out / "result.json", args, results, pearson, time.time() - begin)
-
-
-def fresh(folder: Path) -> Path:
-    """The folder, or the first of folder-2, folder-3, ... that is not there yet."""
-    numbered = [folder, *(folder.with_name(f"{folder.name}-{i}") for i in range(2, 1000))]
-    return next(f for f in numbered if not f.exists())
+    write_result(out / "result.json", args, results, pearson, data_hash(episodes(run)), time.time() - begin)
 
 
 def trained(seed: int, steps: int | None, out: Path) -> Run:
@@ -82,6 +76,14 @@ def track(run: Run, seed: int, episodes: int) -> Tracking:
 
     policy = ModelPolicy(tokenizer, session, Sampler(1.0, seed=seed))  # type: ignore[arg-type]
     return rollout(policy, "CartPole-v1", TARGETS, episodes)
+
+
+def episodes(run: Run) -> list[Document]:
+    """Every training episode as its document, whole."""
+    tasks = run.tasks.opened(load_plugins())
+    config = run.recipe.task("balance")
+    whole = config.replace(context=None)
+    return [tasks.compose(whole, sample) for sample in tasks.split(config, config.split)]
 
 
 def table(results: list[tuple[int, Tracking]]) -> Table:
@@ -115,13 +117,14 @@ def draw(out: Path, results: list[tuple[int, Tracking]]) -> Path:
     return path
 
 
-def write_result(path: Path, args: Args, results: list[tuple[int, Tracking]], pearson: float, seconds: float) -> None:
+def write_result(path: Path, args: Args, results: list[tuple[int, Tracking]], pearson: float, data: str, seconds: float) -> None:
     steps = f" --steps {args.steps}" if args.steps is not None else ""
     result = {
         "command": f"omnitok demo decision-transformer --seeds {args.seeds} --episodes {args.episodes}{steps}",
         "median_pearson": pearson,
         "seconds": round(seconds),
-        "versions": {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__},
+        "versions": versions(),
+        "data_sha256": data,
         "seeds": {
             str(seed): {
                 "targets": list(t.targets),

@@ -7,7 +7,6 @@ Run: omnitok demo mixed [--compare] [--steps 2]. Times and scores to expect: dem
 from __future__ import annotations
 
 import json
-import platform
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ import cyclopts
 import numpy as np
 import torch
 from _baselines import BASELINES, Score
+from _results import data_hash, fresh, versions
 from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Table
@@ -59,6 +59,7 @@ class Row:
     baseline: list[Score]
     joint: list[Score]
     chance: float
+    data: str
     alone: list[Score] = field(default_factory=list)
     alone_samples: int = 0
 
@@ -80,12 +81,6 @@ def main(args: Args = Args()) -> None:  # noqa: B008
     answers(run, tasks, console)
     console.print(f"curves: {draw(out, rows)}   seconds: {time.time() - begin:.0f}")
     write_result(out / "result.json", args, recipe, rows, time.time() - begin)
-
-
-def fresh(folder: Path) -> Path:
-    """The folder, or the first of folder-2, folder-3, ... that is not there yet."""
-    numbered = [folder, *(folder.with_name(f"{folder.name}-{i}") for i in range(2, 1000))]
-    return next(f for f in numbered if not f.exists())
 
 
 def trained(recipe: Recipe, out: Path, host: Host) -> tuple[Run, Tasks]:
@@ -122,7 +117,9 @@ def measure(run: Run, tasks: Tasks, task: str) -> Row:
     targets = torch.cat([d.asks[task].target for d in documents])
     chance = tasks.objectives[task].chance(targets)[metric]
     base = baseline(tasks, task, fit_to, documents)
-    return Row(task, metric, name, drawn(run, task), base, scores(run, tasks, task, metric), chance)
+    return Row(
+        task, metric, name, drawn(run, task), base, scores(run, tasks, task, metric), chance, data_hash([*fit_to, *documents])
+    )
 
 
 def drawn(run: Run, task: str) -> int:
@@ -239,14 +236,20 @@ def write_result(path: Path, args: Args, recipe: Recipe, rows: Sequence[Row], se
         "steps": recipe.train.steps,
         "seconds": round(seconds),
         "threads": torch.get_num_threads(),
-        "versions": {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__},
+        "versions": versions(),
         "tasks": {r.task: summary(r, args.compare) for r in rows},
     }
     path.write_text(json.dumps(result, indent=1) + "\n")
 
 
 def summary(row: Row, compared: bool) -> dict[str, object]:
-    out: dict[str, object] = {"metric": row.metric, "chance": row.chance, "held_out": len(row.joint), "samples": row.samples}
+    out: dict[str, object] = {
+        "metric": row.metric,
+        "chance": row.chance,
+        "held_out": len(row.joint),
+        "samples": row.samples,
+        "data_sha256": row.data,
+    }
     for name in ("baseline", "joint", *(("alone",) if compared else ())):
         scored = getattr(row, name)
         out[name] = {"value": value(scored), "interval": interval(scored)}

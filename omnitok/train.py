@@ -93,7 +93,8 @@ class Training:
 
     def run(self, stop: threading.Event) -> Result:
         """Update until `train.steps`, or until `stop` is set; either way the last state is saved."""
-        with tqdm(total=self.config.steps, initial=self.updater.step, unit="step", disable=self.quiet) as bar:
+        often = 0.1 if sys.stderr.isatty() else 20.0  # seconds: a log file needs fewer lines than a screen
+        with tqdm(total=self.config.steps, initial=self.updater.step, unit="step", disable=self.quiet, mininterval=often) as bar:
             while self.updater.step < self.config.steps and not stop.is_set():
                 result = self._update()
                 if result.done:
