@@ -10,6 +10,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
+from ..errors import ConfigError
 from ..layout import Layout
 from . import backends
 from .context import Context
@@ -74,6 +75,10 @@ class AttentionModule(nn.Module):
         super().__init__()
         self.config = config
         self.heads, self.kv_heads = config.heads, config.kv_heads or config.heads
+        if config.head_dim is None and dim % self.heads:
+            raise ConfigError(f"a stream of dim {dim} does not split into {self.heads} heads: change one, or set head_dim")
+        if self.heads % self.kv_heads:
+            raise ConfigError(f"{self.heads} heads cannot share {self.kv_heads} key-value heads: use a divisor")
         self.head_dim = config.head_dim or dim // config.heads
         source = config.memory_dim or dim
         self.q = linear(dim, self.heads * self.head_dim, config.bias)

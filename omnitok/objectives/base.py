@@ -5,10 +5,11 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 import torch.nn.functional as F
+from msgspec import Meta
 from torch import Tensor
 
 from ..batch import Ask, Document
@@ -117,7 +118,7 @@ def joined(parts: list[Tensor], like: Tensor) -> Tensor:
 class Prediction(Objective, frozen=True):
     """Base of the objectives that give a channel's content back: ids by cross-entropy, features by squared error."""
 
-    on: str
+    on: Annotated[str, Meta(description="channel whose tokens are predicted")]
 
     def loss(self, out: Tensor, ask: Ask) -> Tensor:
         if not ask.target.is_floating_point():

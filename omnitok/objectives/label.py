@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 import torch.nn.functional as F
+from msgspec import Meta
 from torch import Tensor
 
 from ..batch import Ask, Document
@@ -21,10 +22,11 @@ from .base import At, Objective, stream_of, with_main
 class Labelled(Objective, frozen=True):
     """Base: where the label comes from and where it is read."""
 
-    label: str
-    """field of the sample"""
-    read: Literal["readout", "mean", "tokens"] = "readout"
-    """a readout token that sees all, the mean of all rows, or every token by itself"""
+    label: Annotated[str, Meta(description="field of the sample")]
+    read: Annotated[
+        Literal["readout", "mean", "tokens"],
+        Meta(description="where: a readout token that sees all, the mean of all rows, or every token by itself"),
+    ] = "readout"
 
     def reads_out(self) -> bool:
         return self.read == "readout"
@@ -64,9 +66,8 @@ class Labelled(Objective, frozen=True):
 class Classify(Labelled, frozen=True):
     """One of `classes` labels, by cross-entropy. A token's label -1 is not asked for."""
 
-    classes: int | None = None
-    """None: as many as the dataset's metadata names"""
-    names: tuple[str, ...] = ()
+    classes: Annotated[int, Meta(ge=1, description="labels; unset: as many as the dataset names")] | None = None
+    names: Annotated[tuple[str, ...], Meta(description="words for the labels; unset: the dataset's")] = ()
 
     def size(self) -> int:
         if self.classes is None and not self.names:
@@ -106,9 +107,9 @@ class Classify(Labelled, frozen=True):
 class Regress(Labelled, frozen=True):
     """One or several numbers, by squared error of (x - mean) / std."""
 
-    mean: float = 0.0
-    std: float = 1.0
-    columns: int = 1
+    mean: Annotated[float, Meta(description="of the numbers; the model predicts (x - mean) / std")] = 0.0
+    std: Annotated[float, Meta(gt=0, description="of the numbers")] = 1.0
+    columns: Annotated[int, Meta(ge=1, description="numbers per target")] = 1
 
     def size(self) -> int:
         return self.columns

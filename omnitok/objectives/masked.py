@@ -22,7 +22,7 @@ class Masked(Prediction, frozen=True):
     The channel's own mask id stands in where it has one (BERT, arXiv 1810.04805), the core's learned vector elsewhere.
     """
 
-    rate: Annotated[float, Meta(gt=0, le=1)] = 0.5
+    rate: Annotated[float, Meta(gt=0, le=1, description="share of the tokens that lose their content")] = 0.5
 
     def heads(self, task: str, channels: Mapping[str, Channel]) -> dict[str, tuple[Step, ...]]:
         return {f"{self.on}/masked": prediction(self.on, channel_of(self.on, channels, self))}

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 import torch.nn.functional as F
+from msgspec import Meta
 from torch import Tensor
 
 from ..batch import Ask, Document
@@ -23,7 +24,7 @@ class Ctc(Objective, frozen=True):
     target needs (its ids, and one more for every repeated neighbour). A document without rows is not asked.
     """
 
-    on: str
+    on: Annotated[str, Meta(description="channel of the transcript; its tokens are taken out of the document")]
 
     def heads(self, task: str, channels: Mapping[str, Channel]) -> dict[str, tuple[Step, ...]]:
         return {f"{self.on}/ctc": (Linear(self._vocab(channels) + 1),)}

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
+
+from msgspec import Meta
 
 from ..model import Model, Preset, Stream
 from ..nn.attention import Attention
@@ -28,13 +30,12 @@ class Decoder(Preset, frozen=True):
     name: ClassVar[str] = "decoder"
     roles: ClassVar[tuple[str, ...]] = ()
     attend: ClassVar[Literal["causal", "full"] | None] = None
-    dim: int = 128
-    depth: int = 4
-    heads: int = 4
-    hidden: int | None = None
-    """width of the MLP; None: 4 dim"""
-    dropout: float = 0.0
-    tie: bool = False
+    dim: Annotated[int, Meta(ge=1, description="width of the stream")] = 128
+    depth: Annotated[int, Meta(ge=0, description="blocks")] = 4
+    heads: Annotated[int, Meta(ge=1, description="attention heads; dim is a multiple of them")] = 4
+    hidden: Annotated[int, Meta(ge=1, description="width of the MLP; unset: 4 dim")] | None = None
+    dropout: Annotated[float, Meta(ge=0, lt=1, description="on every residual branch")] = 0.0
+    tie: Annotated[bool, Meta(description="next-token heads share the embedding table")] = False
 
     def block(self, positions: tuple[Position, ...]) -> tuple[Residual, ...]:
         norm, drop = Norm(), self.dropout
@@ -60,9 +61,11 @@ class Conformer(Decoder, frozen=True):
 
     name: ClassVar[str] = "conformer"
     attend: ClassVar[Literal["causal", "full"] | None] = "full"
-    kernel: int = 31
-    norm: Literal["batch", "segment", "layer"] = "batch"
-    """of the convolution module; "segment" is group norm over one document"""
+    kernel: Annotated[int, Meta(ge=1, description="tokens that the convolution spans")] = 31
+    norm: Annotated[
+        Literal["batch", "segment", "layer"],
+        Meta(description="of the convolution module; segment is group norm over one document"),
+    ] = "batch"
 
     def block(self, positions: tuple[Position, ...]) -> tuple[Residual, ...]:
         norm, drop = Norm(), self.dropout

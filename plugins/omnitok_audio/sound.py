@@ -131,7 +131,7 @@ def _decode(opened, name: str, max_seconds: float, size: int) -> Sound:  # type:
         held = max(held, sum(map(len, blocks)))
     if held > limit:
         what = f"{held / rate:.1f} seconds or more of {channels} channels at {rate} Hz"
-        raise InputError(f"{name}: {what} are over the limit of {limit / rate:.1f} seconds")
+        raise InputError(f"{name}: {what} are over the limit of {limit / rate:.1f} seconds (max_seconds)")
     samples = np.concatenate(blocks) if blocks else np.zeros((0, channels), np.float32)
     if known and len(samples) < promised:
         raise InputError(f"{name}: cut short ({size} bytes): {len(samples)} of {promised} samples can be decoded")
