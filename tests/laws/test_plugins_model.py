@@ -126,11 +126,11 @@ def test_no_next_token_sees_itself(name):
     asked = 0
     for document in own.documents((Next,)):
         ((task, ask),) = document.asks.items()
-        if len(ask.rows):
-            changed = other_from(document.main, int(ask.source.min()), own.channels)
+        changed = other_from(document.main, int(ask.source.min()), own.channels) if len(ask.rows) else document.main
+        if changed != document.main:  # a channel of one id has no other content
             answers_do_not_see_targets(model, document, own.mark(task, changed, document.name), own.tasks)
             asked += 1
-    assert asked or not any(isinstance(o, Next) for o in own.tasks.values())
+    assert asked or all(info.vocab == 1 for info in own.channels.values())
 
 
 @pytest.mark.parametrize("name", HOST.names())
