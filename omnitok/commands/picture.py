@@ -87,7 +87,8 @@ def _raster(figure: Figure, axes: Axes, picture: Picture) -> int:
         extent=(-0.5, width - 0.5, height - 0.5, -0.5),
     )
     boxes = [Rectangle((x - 0.5, y - 0.5), w, h) for x, y, w, h in picture.marks[:DRAWN]]
-    axes.add_collection(PatchCollection(boxes, facecolor="none", edgecolor="red", linewidth=0.5))
+    faint = min(1.0, 60 / max(1, len(boxes)))  # many lines would hide the picture
+    axes.add_collection(PatchCollection(boxes, facecolor="none", edgecolor="red", linewidth=0.5, alpha=faint))
     axes.axis("off")
     return len(boxes)
 
