@@ -201,11 +201,11 @@ def read_bytes(path: Path, limit: int) -> bytes:
     try:
         size = path.stat().st_size
         if size > limit:
-            raise InputError(f"{path}: {size} bytes, more than the limit of {limit}")
+            raise InputError(f"{path}: {size} bytes, more than max_bytes = {limit}")
         with path.open("rb") as file:
             data = file.read(limit + 1)  # a device has size 0 and no end
     except OSError as error:
         raise InputError(f"{path}: {error.strerror or error}") from None
     if len(data) > limit:
-        raise InputError(f"{path}: more than the limit of {limit} bytes")
+        raise InputError(f"{path}: more than max_bytes = {limit}")
     return data
