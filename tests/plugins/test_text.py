@@ -135,7 +135,7 @@ def test_read(tmp_path):
     path.write_bytes(b"ab\xffcd")
     with pytest.raises(InputError, match=r"a\.txt: byte 2 \(0xff\) is not UTF-8"):
         TextTokenizer().read(path)
-    with pytest.raises(InputError, match=r"a\.txt: 5 bytes, more than the limit of 4"):
+    with pytest.raises(InputError, match=r"a\.txt: 5 bytes, more than max_bytes = 4"):
         TextTokenizer(max_bytes=4).read(path)
     with pytest.raises(InputError, match=r"gone\.txt"):
         TextTokenizer().read(tmp_path / "gone.txt")
