@@ -26,10 +26,11 @@ Folder = Annotated[str, Meta(description="folder of the files; unset: the datase
 
 
 class Atlas(Dataset, frozen=True):
-    """Connected graphs of 4 to 7 nodes in pairs of equal degrees: one has few triangles, the other has more.
+    """Connected graphs of 4 to 7 nodes: has it more triangles than other graphs with the same degrees?
 
-    Every list of degrees occurs as often with one label as with the other, so degrees alone say nothing about it. A
-    fifth is held out. Samples: `graph`, `label` (0: fewer, 1: more), `triangles`.
+    Of every degree sequence there are as many graphs with more as with fewer triangles (ties at the middle are left out), and a
+    fifth of the sequences is held out whole. So every rule that looks at degrees alone is right for exactly half of each split.
+    Samples: `graph`, `label` (0: fewer, 1: more), `triangles` (how many).
     """
 
     name: ClassVar[str] = "graph/atlas"
@@ -37,54 +38,12 @@ class Atlas(Dataset, frozen=True):
     source: ClassVar[str] = "An Atlas of Graphs (Read and Wilson 1998), as networkx ships it"
 
     def split(self, name: str) -> Sequence[Sample]:
-        return hold_out(_twins(), check_split(self, name), every=5)
-
-    def metadata(self) -> dict[str, Any]:
-        return {"classes": ["fewer triangles", "more triangles"]}
-
-
-@functools.lru_cache(maxsize=1)
-def _twins() -> tuple[Sample, ...]:
-    """Of the graphs of equal degrees the lower half by triangles and the upper half, without those between."""
-    import networkx as nx
-    from networkx.generators.atlas import graph_atlas_g
-
-    by_degrees: dict[tuple[int, ...], list[tuple[int, int, Any]]] = {}
-    for number, graph in enumerate(graph_atlas_g()):
-        if len(graph) >= 4 and nx.is_connected(graph):
-            triangles = sum(nx.triangles(graph).values()) // 3
-            degrees = tuple(sorted(d for _, d in graph.degree))
-            by_degrees.setdefault(degrees, []).append((triangles, number, graph))
-    rows = []
-    for graphs in by_degrees.values():
-        graphs.sort(key=lambda row: row[:2])
-        half = len(graphs) // 2
-        while half and graphs[half - 1][0] >= graphs[-half][0]:
-            half -= 1
-        for label, part in enumerate((graphs[:half], graphs[len(graphs) - half :])):
-            rows += [{"graph": graph, "label": label, "triangles": count} for count, _, graph in part]
-    return tuple(rows)
-
-
-class Atlas(Dataset, frozen=True):
-    """Connected graphs of 4 to 7 nodes: has it more triangles than other graphs with the same degrees?
-
-    Of every degree sequence there are as many graphs with more as with fewer triangles (ties at the middle are left out), and a
-    fifth of the sequences is held out whole. So every rule that looks at degrees alone is right for exactly half of each split.
-    Samples: `graph`, `triangles` (0 fewer, 1 more).
-    """
-
-    name: ClassVar[str] = "graph/atlas"
-    licence: ClassVar[str] = "BSD-3-Clause"
-    source: ClassVar[str] = "networkx.graph_atlas_g (Read and Wilson, An Atlas of Graphs)"
-
-    def split(self, name: str) -> Sequence[Sample]:
         groups = _atlas()
         picked = hold_out(sorted(groups), check_split(self, name), every=5)
         return [sample for degrees in sorted(picked) for sample in groups[degrees]]
 
     def metadata(self) -> dict[str, Any]:
-        return {"classes": ["fewer", "more"]}
+        return {"classes": ["fewer triangles", "more triangles"]}
 
 
 class Cora(Dataset, frozen=True):
@@ -177,8 +136,11 @@ def _atlas() -> dict[tuple[int, ...], list[Sample]]:
         while half and group[half - 1][0] == group[-half][0]:
             half -= 1
         if half:
-            few, many = group[:half], group[-half:]
-            found[degrees] = [{"graph": graph, "triangles": int(more)} for more in (0, 1) for *_, graph in (few, many)[more]]
+            found[degrees] = [
+                {"graph": graph, "label": label, "triangles": count}
+                for label, part in enumerate((group[:half], group[-half:]))
+                for count, _, graph in part
+            ]
     return found
 
 
