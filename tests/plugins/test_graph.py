@@ -117,6 +117,13 @@ def test_edge_tokens_hold_the_identifiers_of_both_ends():
     assert nodes.axes["kind"].tolist() == [1, 1, 1]
 
 
+def test_pairs_are_counted_from_the_first_node_wherever_the_nodes_are():
+    tokenizer, graph = GraphTokenizer(edge_tokens=True), nx.DiGraph([(0, 1), (2, 0)])
+    tokens = tokenizer.encode(graph)
+    (nodes, edges), (ends, labels) = tokens.spans, tokens.pairs["edge"]
+    assert same(tokenizer.decode(TokenSequence((edges, nodes), {"edge": (ends + len(edges), labels)})), graph)
+
+
 @pytest.mark.parametrize("links", [True, False])
 def test_graph_instances_come_back(links):
     rng = np.random.default_rng(0)
