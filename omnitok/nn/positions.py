@@ -91,7 +91,7 @@ class PairTableModule(nn.Module):
     def __init__(self, config: PairTable, heads: int) -> None:
         super().__init__()
         self.config = config
-        self.weight = nn.Parameter(torch.zeros(config.count, heads))
+        self.weight = nn.Parameter(torch.randn(config.count, heads))  # from zero, few steps move it too little
 
     def bias(self, block: Block) -> Tensor | None:
         """[B, H, Q, K], or None where no pair lies in the block. Parallel pairs add."""

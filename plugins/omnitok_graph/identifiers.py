@@ -24,16 +24,28 @@ def laplacian(ends: np.ndarray, nodes: int, k: int) -> np.ndarray:
     `ends` [m, 2] are read as a simple undirected graph: directions, parallel edges and self-loops make no difference.
     The largest entry (first of equals) of every vector is positive.
     """
+    u, v = ends[ends[:, 0] != ends[:, 1]].T
+    columns = min(k, nodes)
+    vectors = np.linalg.eigh(_dense(u, v, nodes))[1][:, :columns] if nodes <= DENSE else _lowest(_sparse(u, v, nodes), columns)
+    return _fill(fix_sign(vectors), k)
+
+
+def _dense(u: np.ndarray, v: np.ndarray, nodes: int) -> np.ndarray:
+    """[n, n] the Laplacian itself."""
+    linked = np.zeros((nodes, nodes))
+    linked[u, v] = linked[v, u] = 1.0
+    scale = linked.sum(1).clip(min=1.0) ** -0.5
+    return np.eye(nodes) - scale[:, None] * linked * scale
+
+
+def _sparse(u: np.ndarray, v: np.ndarray, nodes: int) -> Any:
+    """1 - Laplacian."""
     from scipy import sparse
 
-    u, v = ends[ends[:, 0] != ends[:, 1]].T
     linked = sparse.coo_array((np.ones(2 * len(u)), (np.r_[u, v], np.r_[v, u])), shape=(nodes, nodes)).tocsr()
     linked.data[:] = 1.0  # parallel edges were summed
     scale = sparse.diags_array(np.asarray(linked.sum(axis=1)).clip(min=1.0) ** -0.5)
-    matrix = scale @ linked @ scale
-    columns = min(k, nodes)
-    vectors = np.linalg.eigh(np.eye(nodes) - matrix.toarray())[1][:, :columns] if nodes <= DENSE else _lowest(matrix, columns)
-    return _fill(fix_sign(vectors), k)
+    return scale @ linked @ scale
 
 
 def _lowest(matrix: Any, k: int) -> np.ndarray:

@@ -29,7 +29,7 @@ Folder = Annotated[str, Meta(description="folder of the files; unset: the datase
 
 
 class Digits(Dataset, frozen=True):
-    """Handwritten digits, 8x8 grey, as scikit-learn ships them; every tenth of each class is held out.
+    """Handwritten digits, 8x8 grey, as scikit-learn ships them; every fifth of each class is held out.
 
     Samples: `picture` uint8 [8, 8] (the original 0..16 is `(picture + 8) // 16`), `label`, `word`.
     """
@@ -42,7 +42,7 @@ class Digits(Dataset, frozen=True):
         check_split(self, name)
         pictures, labels = _digits()
         by_class = [np.flatnonzero(labels == label).tolist() for label in range(10)]
-        rows = sorted(row for of_class in by_class for row in hold_out(of_class, name))
+        rows = sorted(row for of_class in by_class for row in hold_out(of_class, name, every=5))
         return Labelled(pictures[rows], labels[rows], DIGITS)
 
     def metadata(self) -> dict[str, Any]:
