@@ -5,7 +5,6 @@ Shape letters: N flat tokens, H heads, K head dim, D model dim.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
 from torch import Tensor, nn
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 from ..errors import ConfigError
 from ..layout import Layout
 from . import backends
+from .backends import Spec
 from .context import Context
 from .mixers import Mixer, linear
 from .norms import Norm
@@ -46,28 +46,6 @@ class Attention(Mixer, frozen=True):
 
     def build(self, dim: int) -> nn.Module:
         return AttentionModule(self, dim)
-
-
-@dataclass(frozen=True, eq=False)
-class Spec:
-    """What a backend must honour beside the visibility rule."""
-
-    scale: float
-    biases: tuple[PairTableModule, ...] = ()
-    window: int | None = None
-    window_axis: str = "position"
-    over: str | None = None
-    ordered: bool = True
-
-    @property
-    def plain(self) -> bool:
-        """Nothing but the rule."""
-        return not self.biases and self.window is None and self.over is None and self.ordered
-
-    @property
-    def key(self) -> object:
-        """What decides masks and biases: equal keys share them within one forward pass."""
-        return (self.biases, self.window, self.window_axis, self.over, self.ordered)
 
 
 class AttentionModule(nn.Module):

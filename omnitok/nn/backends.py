@@ -10,8 +10,9 @@ from __future__ import annotations
 import inspect
 import itertools
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -21,11 +22,32 @@ from ..errors import ConfigError, unknown_name
 from ..layout import Layout
 from .block import Block, dense_block, grid_block, run_blocks
 from .context import Context
+from .positions import PairTableModule
 
-if TYPE_CHECKING:
-    from .attention import Spec
 
-Backend = Callable[[Tensor, Tensor, Tensor, Layout, Layout, "Spec", Context], Tensor]
+@dataclass(frozen=True, eq=False)
+class Spec:
+    """What a backend must honour beside the visibility rule."""
+
+    scale: float
+    biases: tuple[PairTableModule, ...] = ()
+    window: int | None = None
+    window_axis: str = "position"
+    over: str | None = None
+    ordered: bool = True
+
+    @property
+    def plain(self) -> bool:
+        """Nothing but the rule."""
+        return not self.biases and self.window is None and self.over is None and self.ordered
+
+    @property
+    def key(self) -> object:
+        """What decides masks and biases: equal keys share them within one forward pass."""
+        return (self.biases, self.window, self.window_axis, self.over, self.ordered)
+
+
+Backend = Callable[[Tensor, Tensor, Tensor, Layout, Layout, Spec, Context], Tensor]
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, queries: Layout, keys: Layout, spec: Spec, ctx: Context, owner: Any) -> Tensor:

@@ -6,18 +6,16 @@ import io
 import json
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from omnitok.errors import InputError
-
-if TYPE_CHECKING:
-    from .tokenizer import GraphTokenizer
+from omnitok.tokenizer import Tokenizer
 
 MAX_WORDS = 1_000_000
 """Tags of a GraphML file, words of a GML file: 100,000 edges with four values each."""
 
 
-def read_graph(path: Path, config: GraphTokenizer) -> Any:
+def read_graph(path: Path, config: Tokenizer) -> Any:
     """A networkx graph from one file, by its suffix. Raises InputError naming the file."""
     data = _bytes(path, config.max_bytes)
     parse = {".graphml": _graphml, ".gml": _gml}.get(path.suffix.lower(), _json)
@@ -56,7 +54,7 @@ def _bytes(path: Path, limit: int) -> bytes:
     return data
 
 
-def _graphml(data: bytes, config: GraphTokenizer) -> Any:
+def _graphml(data: bytes, config: Tokenizer) -> Any:
     """The first graph of a GraphML file. Entities and document types are refused before networkx sees the file."""
     import networkx as nx
     from defusedxml import DefusedXmlException
@@ -79,7 +77,7 @@ def _graphml(data: bytes, config: GraphTokenizer) -> Any:
     return nx.read_graphml(io.BytesIO(data))
 
 
-def _gml(data: bytes, config: GraphTokenizer) -> Any:
+def _gml(data: bytes, config: Tokenizer) -> Any:
     """A GML file; node names are its ids, and its labels an attribute of the nodes."""
     import networkx as nx
 
@@ -89,7 +87,7 @@ def _gml(data: bytes, config: GraphTokenizer) -> Any:
     return nx.parse_gml(data.decode("utf-8-sig").splitlines(), label="id")
 
 
-def _json(data: bytes, config: GraphTokenizer) -> Any:
+def _json(data: bytes, config: Tokenizer) -> Any:
     """`{"directed": false, "multigraph": false, "nodes": [...], "edges": [...]}`, with only "nodes" and "edges" required.
 
     A node is a name or {"id": name, attribute: value}; an edge is [u, v], [u, v, {attribute: value}] or

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from omnitok.errors import InputError
-
-if TYPE_CHECKING:
-    from .tokenizer import GraphTokenizer
+from omnitok.tokenizer import Tokenizer
 
 
 class Kept(NamedTuple):
@@ -62,7 +60,7 @@ class Parts:
         return meta
 
 
-def take_apart(raw: Any, config: GraphTokenizer) -> Parts:
+def take_apart(raw: Any, config: Tokenizer) -> Parts:
     """A networkx graph or a GraphInstance -> Parts. Raises InputError for what cannot be kept."""
     import networkx as nx
 
@@ -73,7 +71,7 @@ def take_apart(raw: Any, config: GraphTokenizer) -> Parts:
     raise InputError(f"tokenizer 'graph' wants a networkx graph or a gymnasium GraphInstance, got {type(raw).__name__}")
 
 
-def _from_networkx(graph: Any, config: GraphTokenizer) -> Parts:
+def _from_networkx(graph: Any, config: Tokenizer) -> Parts:
     config.refuse_size(graph.number_of_nodes(), graph.number_of_edges())
     names = [_name(node, "node name") for node in graph]
     at = {node: i for i, node in enumerate(graph)}
@@ -150,7 +148,7 @@ def finite(values: np.ndarray, where: list[str], name: str) -> np.ndarray:
     return values.astype(values.dtype.newbyteorder("="))
 
 
-def _from_instance(raw: Any, config: GraphTokenizer) -> Parts:
+def _from_instance(raw: Any, config: Tokenizer) -> Parts:
     nodes = np.asarray(raw.nodes)
     links = np.zeros((0, 2), np.int64) if raw.edge_links is None else np.asarray(raw.edge_links)
     n, m = len(nodes), len(links)
@@ -183,7 +181,7 @@ def _member(values: np.ndarray, kind: str, kept: Kept) -> tuple[np.ndarray | Non
     raise InputError(f"the GraphInstance has {found}, which this tokenizer is not set to keep; set {fields}")
 
 
-def put_together(parts: Parts, config: GraphTokenizer, dtypes: dict[str, str]) -> Any:
+def put_together(parts: Parts, config: Tokenizer, dtypes: dict[str, str]) -> Any:
     """The object that `take_apart` was given: a networkx graph with the attributes that were kept, or a GraphInstance."""
     if parts.source == "gymnasium":
         return _to_instance(parts, dtypes)
