@@ -127,7 +127,12 @@ def test_interrupt(tmp_path: Path) -> None:
     (tmp_path / "slow.py").write_text("import time\nprint('here', flush=True)\ntime.sleep(60)")
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     command = [sys.executable, "-m", "omnitok", "plugins", "--plugin", str(tmp_path / "slow.py")]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment) as child:
+
+    def listen() -> None:  # a job in the background starts its children deaf to interrupts
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=environment, preexec_fn=listen) as child:
         assert child.stdout is not None
         child.stdout.readline()
         time.sleep(0.1)
