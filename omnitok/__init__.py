@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from . import objectives, presets
     from .batch import Ask, Document, PackedBatch
     from .checks import check_tokenizer
-    from .errors import OmnitokError
+    from .errors import InputError, OmnitokError
     from .hookspecs import hookimpl
     from .layout import Layout
     from .model import Model, build
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _ROOMS = {
     "batch": ("Ask", "Document", "PackedBatch"),
     "checks": ("check_tokenizer",),
-    "errors": ("OmnitokError",),
+    "errors": ("InputError", "OmnitokError"),
     "hookspecs": ("hookimpl",),
     "layout": ("Layout",),
     "model": ("Model", "build"),
