@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from pathlib import Path
+from typing import Annotated, Any, ClassVar
 
 import msgspec
 
 from .errors import ConfigError, did_you_mean
 
 Sample = Mapping[str, Any]
+Folder = Annotated[str, msgspec.Meta(description="folder of the files; unset: the dataset's own under $OMNITOK_DATA")]
 
 
 class Dataset(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -52,3 +55,14 @@ def hold_out(rows: Sequence[Any], name: str, every: int = 10, seed: int = 0) -> 
     order = list(range(len(rows)))
     random.Random(seed).shuffle(order)
     return [rows[i] for k, i in enumerate(order) if (k % every == 0) == (name == "eval")]
+
+
+def data_folder(dataset: Dataset, folder: str, default: str) -> Path:
+    """The folder that was set, or `default` under $OMNITOK_DATA. Raises ConfigError where neither is there."""
+    root = os.environ.get("OMNITOK_DATA")
+    if not folder and not root:
+        raise ConfigError(f"dataset {dataset.name!r}: set its field 'folder', or OMNITOK_DATA to a folder that holds {default!r}")
+    path = Path(folder) if folder else Path(root or "", default)
+    if not path.is_dir():
+        raise ConfigError(f"dataset {dataset.name!r}: no folder {path}; get the files from {dataset.source}")
+    return path

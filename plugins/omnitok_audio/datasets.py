@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import functools
 import io
-import os
 import re
 import tarfile
 import zipfile
@@ -17,7 +16,7 @@ from typing import Annotated, Any, ClassVar
 import numpy as np
 from msgspec import Meta
 
-from omnitok.data import Dataset, Sample, check_split
+from omnitok.data import Dataset, Folder, Sample, check_split, data_folder
 from omnitok.errors import ConfigError, InputError
 
 from .sound import Sound, read_sound
@@ -26,8 +25,6 @@ DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight"
 MAX_SECONDS = 600.0
 MAX_BYTES = 1 << 24
 """The largest member of an archive that is read."""
-
-Folder = Annotated[str, Meta(description="folder of the files; unset: the dataset's own under $OMNITOK_DATA")]
 
 
 class SpokenDigits(Dataset, frozen=True):
@@ -137,17 +134,6 @@ class Encoded(Sequence):
     def __getitem__(self, i: int) -> Sample:
         name, data, about = self.rows[i]
         return {"sound": read_sound(io.BytesIO(data), name, MAX_SECONDS), **about}
-
-
-def data_folder(dataset: Dataset, folder: str, default: str) -> Path:
-    """The folder that was set, or `default` under $OMNITOK_DATA. Raises ConfigError where neither is there."""
-    root = os.environ.get("OMNITOK_DATA")
-    if not folder and not root:
-        raise ConfigError(f"dataset {dataset.name!r}: set its field 'folder', or OMNITOK_DATA to a folder that holds {default!r}")
-    path = Path(folder) if folder else Path(root or "", default)
-    if not path.is_dir():
-        raise ConfigError(f"dataset {dataset.name!r}: no folder {path}; get the files from {dataset.source}")
-    return path
 
 
 def _about(row: dict[str, str]) -> dict[str, Any]:

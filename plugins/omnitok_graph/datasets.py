@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import gzip
-import os
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import numpy as np
 from msgspec import Meta
 
-from omnitok.data import Dataset, Sample, check_split, hold_out
+from omnitok.data import Dataset, Folder, Sample, check_split, data_folder, hold_out
 from omnitok.errors import ConfigError, InputError
 
 FOLDS = 10
@@ -21,8 +20,6 @@ TOPICS = (
     "theory", "reinforcement learning", "genetic algorithms", "neural networks",
     "probabilistic methods", "case based", "rule learning",
 )  # fmt: skip
-
-Folder = Annotated[str, Meta(description="folder of the files; unset: the dataset's own under $OMNITOK_DATA")]
 
 
 class Atlas(Dataset, frozen=True):
@@ -106,17 +103,6 @@ class Tu(Dataset, frozen=True):
 
     def _folder(self) -> Path:
         return data_folder(self, self.folder, "tu") / self.collection
-
-
-def data_folder(dataset: Dataset, folder: str, default: str) -> Path:
-    """The folder that was set, or `default` under $OMNITOK_DATA. Raises ConfigError where neither is there."""
-    root = os.environ.get("OMNITOK_DATA")
-    if not folder and not root:
-        raise ConfigError(f"dataset {dataset.name!r}: set its field 'folder', or OMNITOK_DATA to a folder that holds {default!r}")
-    found = Path(folder) if folder else Path(root or "") / default
-    if not found.is_dir():
-        raise ConfigError(f"dataset {dataset.name!r}: {found} is not a folder" + ("" if folder else " (from OMNITOK_DATA)"))
-    return found
 
 
 @functools.cache

@@ -7,25 +7,21 @@ import functools
 import gzip
 import io
 import lzma
-import os
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
-from msgspec import Meta
 
-from omnitok.data import Dataset, Sample, check_split, hold_out
-from omnitok.errors import ConfigError, InputError
+from omnitok.data import Dataset, Folder, Sample, check_split, data_folder, hold_out
+from omnitok.errors import InputError
 
 from .pictures import read_picture
 
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 CLOTHES = ("T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
 MAX_PIXELS = 40_000_000
-
-Folder = Annotated[str, Meta(description="folder of the files; unset: the dataset's own under $OMNITOK_DATA")]
 
 
 class Digits(Dataset, frozen=True):
@@ -152,17 +148,6 @@ class Captioned(Sequence):
     def __getitem__(self, i: int) -> Sample:
         path = self.folder / self.rows[i]["file"]
         return {"picture": read_picture(path, str(path), MAX_PIXELS), "caption": self.rows[i]["caption"]}
-
-
-def data_folder(dataset: Dataset, folder: str, default: str) -> Path:
-    """The folder that was set, or `default` under $OMNITOK_DATA. Raises ConfigError where neither is there."""
-    root = os.environ.get("OMNITOK_DATA")
-    if not folder and not root:
-        raise ConfigError(f"dataset {dataset.name!r}: set its field 'folder', or OMNITOK_DATA to a folder that holds {default!r}")
-    path = Path(folder) if folder else Path(root or "", default)
-    if not path.is_dir():
-        raise ConfigError(f"dataset {dataset.name!r}: no folder {path}; get the files from {dataset.source}")
-    return path
 
 
 @functools.cache

@@ -7,18 +7,16 @@ import functools
 import gzip
 import io
 import json
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 from msgspec import Meta
 
-from omnitok.data import Dataset, Sample, check_split
-from omnitok.errors import ConfigError, InputError
+from omnitok.data import Dataset, Folder, Sample, check_split, data_folder
+from omnitok.errors import InputError
 
 Chunk = Annotated[int, Meta(ge=1, description="characters per sample, at most; paragraphs are kept whole where they fit")]
-Folder = Annotated[str, Meta(description="folder of the files; unset: the dataset's own under $OMNITOK_DATA")]
 
 
 class Topics(Dataset, frozen=True):
@@ -102,17 +100,6 @@ def _topics(split: str, size: int) -> tuple[Sample, ...]:
         for topic in sorted(parts[split])
         for body in chunks((p for p in topics[topic].split("\n\n") if p.strip() and p not in held_out), size)
     )
-
-
-def data_folder(dataset: Dataset, folder: str, default: str) -> Path:
-    """The folder that was set, or `default` under $OMNITOK_DATA. Raises ConfigError where neither is there."""
-    root = os.environ.get("OMNITOK_DATA")
-    if not folder and not root:
-        raise ConfigError(f"dataset {dataset.name!r}: set its field 'folder', or OMNITOK_DATA to a folder that holds {default!r}")
-    found = Path(folder) if folder else Path(root or "") / default
-    if not found.is_dir():
-        raise ConfigError(f"dataset {dataset.name!r}: {found} is not a folder" + ("" if folder else " (from OMNITOK_DATA)"))
-    return found
 
 
 def _read(path: Path) -> bytes:

@@ -32,7 +32,7 @@ def test_no_data_folder_is_a_clear_error(monkeypatch, tmp_path):
     monkeypatch.delenv("OMNITOK_DATA", raising=False)
     with pytest.raises(ConfigError, match="OMNITOK_DATA"):
         Shakespeare().split("train")
-    with pytest.raises(ConfigError, match="is not a folder"):
+    with pytest.raises(ConfigError, match="no folder"):
         Banking77(folder=str(tmp_path / "none")).metadata()
     with pytest.raises(InputError, match=r"input\.txt"):
         Shakespeare(folder=str(tmp_path)).split("train")
