@@ -166,26 +166,22 @@ def kept(row: Row) -> float:
 
 
 def table(rows: Sequence[Row], compared: bool) -> Table:
-    extra = ("alone", "joint / alone gain") if compared else ()
-    out = Table("task", "metric", "chance", "baseline", "joint", *extra, "beats it", title="held-out samples, [95 % interval]")
+    """One task a row: score and interval of the baseline, the joint model and, compared, the one trained alone."""
+    extra = ("alone", "kept") if compared else ()
+    out = Table("task", "chance", "baseline", "joint", *extra, "beats it", title="held-out samples [95 % interval]")
     for row in rows:
         cells = [show(row.joint), *([show(row.alone), f"{kept(row):.2f}"] if compared else [])]
         won = all(beats(s, row) for s in ((row.joint, row.alone) if compared else (row.joint,)))
-        arrow = "lower is better" if row.metric in LOWER_IS_BETTER else "higher is better"
-        out.add_row(
-            row.task,
-            f"{row.metric}, {arrow}",
-            f"{row.chance:.3f}",
-            f"{show(row.baseline)}\n{row.baseline_name}",
-            *cells,
-            "yes" if won else "no",
-        )
+        arrow = "\u2193" if row.metric in LOWER_IS_BETTER else "\u2191"
+        out.add_row(f"{row.task}\n{row.metric} {arrow}", f"{row.chance:.3f}", show(row.baseline), *cells, "yes" if won else "no")
+    legend = "; ".join(f"{row.task}: {row.baseline_name}" for row in rows)
+    out.caption = f"baselines - {legend}" + (". kept: (joint - baseline) / (alone - baseline)" if compared else "")
     return out
 
 
 def show(scored: Sequence[Score]) -> str:
     low, high = interval(scored)
-    return f"{value(scored):.3f} [{low:.3f}, {high:.3f}]"
+    return f"{value(scored):.3f}\n[{low:.3f}, {high:.3f}]"
 
 
 def answers(run: Run, tasks: Tasks, console: Console) -> None:
