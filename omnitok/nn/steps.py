@@ -21,7 +21,9 @@ INIT_STD = 0.02
 class Step(Config, frozen=True):
     """One element of a pipeline; a plugin's own step is a subclass with its own `build`.
 
-    The module that `build` returns is called as `module(x, ctx)` with x [n, ...] and gives [n, out(width, dim)].
+    The module that `build` returns is called as `module(x, ctx)` with x [n, ...] and gives [n, out(width, dim)]. It may
+    look at other tokens of the same span (`ctx.lengths`), but in an embedding never at later ones: a channel that is
+    predicted token by token would see its answers.
     """
 
     def out(self, width: int, dim: int) -> int:
