@@ -24,11 +24,13 @@ from rich.table import Table
 
 from omnitok import load_plugins, load_run
 from omnitok.batch import Document, collate
+from omnitok.draws import Draws
 from omnitok.generate import Sampler
+from omnitok.loader import Loader
 from omnitok.plugins import Host
 from omnitok.recipe import Recipe, load_recipe
 from omnitok.run import Run
-from omnitok.tasks import Tasks
+from omnitok.tasks import Tasks, prepare
 from omnitok.train import train
 
 HERE = Path(__file__).parent
@@ -132,13 +134,30 @@ def drawn(run: Run, task: str) -> int:
 def compare(row: Row, recipe: Recipe, tasks: Tasks, out: Path, host: Host, console: Console) -> None:
     """Train one task alone. Its batches hold as many tokens as its share of the joint ones did."""
     config = recipe.task(row.task)
-    sizes = [len(tasks(row.task, i, f"size/{i}")) for i in range(min(200, len(tasks.split(config, config.split))))]
-    budget = max(max(sizes), round(float(np.mean(sizes)) * row.samples / max(1, recipe.train.steps)))
     instances = {instance: recipe.tokenizers[instance] for _, instance, _ in config.fields()}
-    alone = recipe.replace(tasks=(config,), tokenizers=instances, train=recipe.train.replace(budget=budget))
+    alone = recipe.replace(tasks=(config,), tokenizers=instances)
+    budget = matching_budget(alone, tasks, row, host)
+    alone = alone.replace(train=recipe.train.replace(budget=budget))
     console.print(f"{row.task} alone: {alone.train.steps} steps of {budget} tokens")
     run, own = trained(alone, out / row.task, host)
     row.alone, row.alone_samples = scores(run, own, row.task, row.metric), drawn(run, row.task)
+
+
+def matching_budget(alone: Recipe, tasks: Tasks, row: Row, host: Host) -> int:
+    """Tokens per batch with which as many steps draw as many samples; found by packing without training."""
+    ready, config = prepare(alone, host), alone.tasks[0]
+    sizes = [len(tasks(row.task, i, f"size/{i}")) for i in range(min(200, len(tasks.split(config, config.split))))]
+    schema, steps = ready.schema(ready.build()), alone.train.steps
+    budget = max(max(sizes), round(float(np.mean(sizes)) * row.samples / max(1, steps)))
+    for _ in range(4):
+        loader = Loader(ready, Draws(ready.sources(), alone.train.seed), budget, schema)
+        for _ in zip(range(steps), loader, strict=False):
+            pass
+        samples = loader.state()["draws"]["positions"][0]
+        if not samples or abs(samples / row.samples - 1) < 0.005:
+            break
+        budget = max(max(sizes), round(budget * row.samples / samples))
+    return budget
 
 
 def value(scored: Sequence[Score]) -> float:
