@@ -268,7 +268,7 @@ def summary(row: Row, compared: bool) -> dict[str, object]:
     for name in ("baseline", "joint", *(("alone",) if compared else ())):
         scored = getattr(row, name)
         out[name] = {"value": value(scored), "interval": interval(scored)}
-    return out | ({"alone_samples": row.alone_samples, "kept": kept(row)} if compared else {})
+    return out | ({"alone_samples": row.alone_samples, "kept": kept(row) if np.isfinite(kept(row)) else None} if compared else {})
 
 
 if __name__ == "__main__":
