@@ -22,9 +22,9 @@ def bigram(tasks: Tasks, task: str, train: Documents, held_out: Documents) -> li
     vocab = tasks.channels["text"].vocab or 0
     sequences = [_ids(d) for d in train]
     half = len(sequences) // 2
-    best = min(
-        10.0 ** np.arange(-2, 3), key=lambda a: sum(_nats(_table(sequences[:half], vocab, a), s)[0] for s in sequences[half:])
-    )
+    priors = [float(p) for p in 10.0 ** np.arange(-2, 3)]
+    tables = {prior: _table(sequences[:half], vocab, prior) for prior in priors}
+    best = min(priors, key=lambda prior: sum(_nats(tables[prior], s)[0] for s in sequences[half:]))
     table = _table(sequences, vocab, best)
     return [_nats(table, _ids(d)) for d in held_out]
 

@@ -98,13 +98,14 @@ def held_out(tasks: Tasks, task: str) -> list[Document]:
 
 
 def scores(run: Run, tasks: Tasks, task: str, metric: str) -> list[Score]:
-    """The model's score on every held-out document by itself."""
+    """The model's score on every held-out document, packed 32 at a time (which changes no answer)."""
     objective, schema, out = tasks.objectives[task], tasks.schema(run.model), []
+    documents = [d for d in held_out(tasks, task) if len(d.asks[task].weight)]
     with torch.no_grad():
-        for document in held_out(tasks, task):
-            batch = collate([document], schema)
-            if task in batch.asks and len(batch.asks[task].weight):
-                out.append(objective.score(run.model(batch)[task], batch.asks[task])[metric])
+        for start in range(0, len(documents), 32):
+            part = documents[start : start + 32]
+            answers = run.model(collate(part, schema))[task].split([len(d.asks[task].rows) for d in part])
+            out += [objective.score(a, d.asks[task])[metric] for a, d in zip(answers, part, strict=True)]
     return out
 
 
