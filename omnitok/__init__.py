@@ -9,12 +9,13 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from . import objectives, presets
+    from .assemble import build
     from .batch import Ask, Document, PackedBatch
     from .checks import check_tokenizer
     from .errors import InputError, OmnitokError
     from .hookspecs import hookimpl
     from .layout import Layout
-    from .model import Model, build
+    from .model import Model
     from .nn.steps import Axis, Step
     from .packing import pack
     from .plugins import Host, load_plugins
@@ -24,11 +25,12 @@ if TYPE_CHECKING:
 
 _ROOMS = {
     "batch": ("Ask", "Document", "PackedBatch"),
+    "assemble": ("build",),
     "checks": ("check_tokenizer",),
     "errors": ("InputError", "OmnitokError"),
     "hookspecs": ("hookimpl",),
     "layout": ("Layout",),
-    "model": ("Model", "build"),
+    "model": ("Model",),
     "nn.steps": ("Axis", "Step"),
     "packing": ("pack",),
     "plugins": ("Host", "load_plugins"),

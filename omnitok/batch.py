@@ -39,6 +39,8 @@ class Ask(Record):
     source: Tensor | None = None
     """[R] places whose content is the target: no row may see its own."""
     stream: str = "main"
+    other: Ask | None = None
+    """The other side of a comparison: as many targets, read in another stream or at other rows."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -286,11 +288,13 @@ def _asks(docs: Sequence[Document], starts: Mapping[str, Mapping[int, int]]) -> 
     found: dict[str, list[tuple[Ask, int]]] = {}
     for i, doc in enumerate(docs):
         for task, ask in doc.asks.items():
-            found.setdefault(task, []).append((ask, starts[ask.stream][i]))
-    return {task: _join_asks([a for a, _ in parts], [base for _, base in parts]) for task, parts in found.items()}
+            found.setdefault(task, []).append((ask, i))
+    return {task: _join_asks([a for a, _ in parts], [i for _, i in parts], starts) for task, parts in found.items()}
 
 
-def _join_asks(asks: list[Ask], bases: list[int]) -> Ask:
+def _join_asks(asks: list[Ask], documents: list[int], starts: Mapping[str, Mapping[int, int]]) -> Ask:
+    bases = [starts[a.stream][i] for a, i in zip(asks, documents, strict=True)]
+
     def join(name: str, shifts: list[int]) -> Tensor | None:
         values = [getattr(a, name) for a in asks]
         if values[0] is None:
@@ -304,7 +308,10 @@ def _join_asks(asks: list[Ask], bases: list[int]) -> Ask:
     first, done = asks[0], [0, *itertools.accumulate(len(a.weight) for a in asks)][:-1]
     rows, weight = join("rows", bases), torch.cat([a.weight for a in asks])
     assert rows is not None
-    return Ask(first.head, rows, torch.cat(targets), weight, join("group", done), join("source", bases), first.stream)
+    others = [a.other for a in asks if a.other is not None]
+    other = _join_asks(others, documents, starts) if others else None
+    source = join("source", bases)
+    return Ask(first.head, rows, torch.cat(targets), weight, join("group", done), source, first.stream, other)
 
 
 def _refuse_leaks(asks: Mapping[str, Ask], streams: Mapping[str, Stream], docs: Iterable[Document]) -> None:

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from .batch import Ask, Document, channel_rule, collate
-from .errors import ConfigError, SequenceError, did_you_mean
+from .errors import ConfigError, SequenceError, did_you_mean, unknown_name
+from .layout import Layout
 from .model import Transformer
 from .nn.cache import Cache
 from .sequence import Span, TokenSequence
@@ -53,8 +54,9 @@ class Session:
     """Growing documents behind one cache: `feed` tokens, given or generated, and `ask` a head at the last row.
 
     A document that would outgrow `context` tokens keeps its last half, cut at a multiple of `unit`, and is fed again.
-    `attend` overrules channel rules as the objective of the task did. Raises ConfigError where the model cannot be
-    decoded token by token.
+    `attend` overrules channel rules as the objective of the task did. A stream that reads another one (the decoder of
+    an encoder-decoder) is extended after `read` has been given that other one. Raises ConfigError where the model
+    cannot be decoded token by token.
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class Session:
         self.attend = dict(attend or {})
         self.history = [TokenSequence() for _ in range(documents)]
         self.device = next(model.parameters()).device
+        self.memory: dict[str, tuple[Tensor, Layout]] = {}
         self._fresh()
 
     def _fresh(self) -> None:
@@ -81,6 +84,34 @@ class Session:
     def __len__(self) -> int:
         """Tokens of the longest document."""
         return max(map(len, self.history), default=0)
+
+    @torch.no_grad()
+    def read(self, streams: Mapping[str, TokenSequence | Sequence[TokenSequence]]) -> Session:
+        """Compute the streams that the main one reads: stream -> one sequence per document. They are read whole, once."""
+        given = {s: [x] if isinstance(x, TokenSequence) else list(x) for s, x in streams.items()}
+        known = [s for s in self.model.config.streams if s != self.model.main]
+        for stream, sequences in given.items():
+            if stream not in known:
+                raise unknown_name("stream", stream, known, "streams that can be read")
+            if len(sequences) != self.documents:
+                raise SequenceError(f"{len(sequences)} sequences of {stream!r} read by a session of {self.documents} documents")
+        documents = [Document({s: x[i] for s, x in given.items()}, attend=self.attend) for i in range(self.documents)]
+        batch = collate(documents, self.model.schema, sort=False).to(self.device)
+        hidden = self.model.hidden(batch.replace(streams={s: batch.streams[s] for s in given}))
+        self.memory |= {s: (x, batch.streams[s].layout) for s, x in hidden.items()}
+        return self
+
+    def select(self, documents: Sequence[int] | Tensor) -> Session:
+        """Go on with these documents, in this order: some dropped, some twice (beams)."""
+        chosen = torch.as_tensor(documents, dtype=torch.long)
+        self.cache.select(chosen)
+        self.documents, self.last = len(chosen), self.last[chosen.to(self.device)]
+        self.history = [self.history[i] for i in chosen.tolist()]
+        self.ends = [self.ends[i] for i in chosen.tolist()]
+        for stream, (hidden, layout) in self.memory.items():
+            kept, rows = layout.select(chosen)
+            self.memory[stream] = (hidden[rows], kept)
+        return self
 
     def feed(self, tokens: TokenSequence | Sequence[TokenSequence | None]) -> Session:
         """Append tokens to every document; None leaves one as it is.
@@ -119,7 +150,10 @@ class Session:
     @torch.no_grad()
     def _extend(self, parts: Sequence[TokenSequence]) -> None:
         """One forward pass over the new tokens."""
-        (stream,) = self.model.streams
+        stream = self.model.main
+        reads = self.model.config.streams[stream].memory
+        if reads is not None and reads not in self.memory:
+            raise SequenceError(f"stream {stream!r} reads stream {reads!r}: give it to the session first, with `read`")
         batch = collate([Document({stream: p}, attend=self.attend) for p in parts], self.model.schema, sort=False)
         batch = batch.to(self.device)
         layout = batch.streams[stream].layout
@@ -127,7 +161,8 @@ class Session:
         ends = layout.offsets().long()
         first, last = ends[:-1][fed], ends[1:][fed] - 1
         self._refuse_joined(fed, [layout.channels[c] for c in layout.channel[first].tolist()], stream)
-        hidden = self.model.hidden(batch, self.cache)[stream]
+        batch = batch.replace(streams={stream: batch.streams[stream]})
+        hidden = self.model.hidden(batch, self.cache, memory=self.memory)[stream]
         self.last = self.last.index_copy(0, torch.tensor(fed, device=self.device), hidden[last].to(self.last.dtype))
         for i, channel in zip(fed, layout.channel[last].tolist(), strict=True):
             self.ends[i] = layout.channels[channel]
@@ -144,17 +179,17 @@ class Session:
     def ask(self, head: str) -> Tensor:
         """A head's answers [documents, ...] at the last row of every document."""
         rows = torch.arange(self.documents, device=self.device)
-        return self.model.answer(self.last, Ask(head, rows, rows, torch.ones(self.documents)))
+        stream = self.model.main
+        return self.model.answer({stream: self.last}, Ask(head, rows, rows, torch.ones(self.documents), stream=stream))
 
 
 def refuse_unsteppable(model: Transformer) -> None:
     """ConfigError naming what cannot be computed token by token."""
-    streams = model.config.streams
-    if len(streams) != 1:
-        raise ConfigError(f"a model of {len(streams)} streams ({', '.join(streams)}) cannot be decoded by a session yet")
-    for name, stream in streams.items():
-        if stream.attend == "full":
-            raise ConfigError(f"stream {name!r} lets every token see the whole document, so it cannot be decoded token by token")
+    stream = model.config.streams[model.main]
+    if stream.attend == "full":
+        raise ConfigError(f"stream {model.main!r} lets every token see the whole document: it cannot be decoded token by token")
+    if len(model.streams) > 1 and stream.memory is None:
+        raise ConfigError(f"the streams {', '.join(model.config.streams)} do not read each other: none is decoded behind another")
 
 
 def generate(

@@ -94,6 +94,18 @@ class Layout(Record):
         same = self.segment[:, None] == self.segment[None, :]
         return same & (self.order[None, :] <= self.order[:, None])
 
+    def select(self, documents: Tensor) -> tuple[Layout, Tensor]:
+        """The layout of these documents (one may come twice) and their rows in this one. Pairs and runs are left behind."""
+        chosen = documents.tolist()
+        ends = [0, *itertools.accumulate(self.lengths)]
+        rows = torch.cat([torch.arange(ends[d], ends[d + 1]) for d in chosen] or [torch.arange(0)]).to(self.segment.device)
+        lengths = tuple(self.lengths[d] for d in chosen)
+        segment = torch.arange(len(chosen)).repeat_interleave(torch.tensor(lengths, dtype=torch.long)).to(rows)
+        axes = {name: x[rows] for name, x in self.axes.items()}
+        grid = build_grid(lengths).to(rows.device)
+        order, position, channel, span = (x[rows] for x in (self.order, self.position, self.channel, self.span))
+        return Layout(segment, order, position, channel, span, axes, {}, lengths, (), grid, self.channels), rows
+
     def offsets(self) -> Tensor:
         """[S + 1] int32 borders of the segments, as variable-length attention kernels want them."""
         return torch.tensor([0, *self.lengths]).cumsum(0).int().to(self.segment.device)

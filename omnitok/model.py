@@ -1,4 +1,4 @@
-"""The model: named streams of blocks, the channels' embeddings and the objectives' heads, joined by `build`.
+"""The model: named streams of blocks, the channels' embeddings and the objectives' heads. `omnitok/assemble.py` joins them.
 
 Parameters live in scopes: `streams.*` (the preset), `channels.<name>.*`, `axes.<name>.*` (axes that channels share) and
 `heads.<name>.*`. Shape letters: N flat tokens, D model dim.
@@ -7,27 +7,45 @@ Parameters live in scopes: `streams.*` (the preset), `channels.<name>.*`, `axes.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Literal, cast
 
 import torch
 from torch import Tensor, nn
 
-from .batch import MASKED, Ask, PackedBatch, Schema
+from .batch import MASKED, Ask, Document, PackedBatch, Schema
 from .batch import Stream as PackedStream
 from .config import Config
-from .errors import ConfigError, LengthError, did_you_mean, unknown_name
+from .errors import ConfigError, LengthError, unknown_name
+from .layout import Layout
 from .nn.attention import Attention
 from .nn.cache import Cache
 from .nn.context import Context
-from .nn.mixers import Residual
-from .nn.norms import Norm, NormModule
-from .nn.positions import PairTable
-from .nn.steps import Axis, AxisModule, Linear, Logits, Pipeline, Step, Table, TableModule, Tied
+from .nn.initial import Initial
+from .nn.mixers import Mixer
+from .nn.norms import Norm
+from .nn.residual import Residual
+from .nn.steps import Axis, AxisModule, Linear, Logits, Pipeline, Step, TableModule, Tied
 from .tokenizer import Channel
 
 CONTROL = "control"
-"""The core's own channel: id 0 is the vector of masked content, id 1 + i the readout of the i-th task that reads one."""
+"""The core's own channel: id 0 is the vector of masked content, id 1 the start of a sequence whose channel has no id for
+it, id 2 + i the readout of the i-th task that reads one."""
+START = 1
+READOUT = 2
+
+Memory = Mapping[str, tuple[Tensor, Layout]]
+"""stream -> its last hidden rows and their layout"""
+
+
+class ExtraLoss(Config, frozen=True):
+    """Something to minimise that no task asks for, such as an uneven use of experts."""
+
+    weight: float = 1.0
+
+    def value(self, notes: Sequence[Any], layout: Layout) -> Tensor:
+        """A number, from what the layers of one stream noted in this forward pass, in their order."""
+        raise NotImplementedError
 
 
 class Stream(Config, frozen=True):
@@ -46,9 +64,15 @@ class Stream(Config, frozen=True):
     """an earlier stream that cross-attention reads"""
     attend: Literal["causal", "full"] | None = None
     """a rule fixed for all channels"""
+    like: str | None = None
+    """an earlier stream whose parameters this one uses too; nothing but `memory` and `attend` is read then"""
+    schedule: tuple[int, ...] | None = None
+    """numbers of the blocks in the order in which they run, where not each runs once (weights shared across depth)"""
+    losses: tuple[ExtraLoss, ...] = ()
+    """what is added to the losses of the tasks, in training"""
 
-    def mixers(self) -> Iterator[Config]:
-        return (r.mixer for block in self.blocks for r in block)
+    def mixers(self) -> Iterator[Mixer]:
+        return (part for block in self.blocks for r in block for part in r.mixer.parts())
 
 
 class Model(Config, frozen=True):
@@ -66,6 +90,16 @@ class Preset(Config, frozen=True):
     """
 
     readout: ClassVar[str | None] = None
+    channel_norm: ClassVar[Norm | None] = Norm("rms")
+    """what closes the embedding of channels that no role takes: their scales start far apart without it"""
+
+    def prepare(self, document: Document) -> Document:
+        """The document with the tokens that the architecture itself adds: latents, a class token. Objectives come later."""
+        return document
+
+    def initial(self) -> Sequence[tuple[str, Initial]]:
+        """(pattern of parameter names below `streams.`, start values): the first match counts; without one a module's own."""
+        return ()
 
     def model(self, bound: Mapping[str, Channel], channels: Mapping[str, Channel]) -> Model:
         """The configuration, sized by the channels bound to its roles; `channels` are all of them."""
@@ -89,8 +123,9 @@ class StreamModule(nn.Module):
         self.shared_keys: list[Any] = []
         self.shared = nn.ModuleList()
         for mixer in config.mixers():
-            for p in getattr(mixer, "positions", ()):
-                assert isinstance(mixer, Attention)
+            if not isinstance(mixer, Attention):
+                continue
+            for p in mixer.positions:
                 key = (p, mixer.heads, mixer.head_dim or dim // mixer.heads)
                 if p.shared and key not in self.shared_keys:
                     self.shared_keys.append(key)
@@ -105,8 +140,8 @@ class StreamModule(nn.Module):
 
     def forward(self, x: Tensor, ctx: Context) -> Tensor:
         x = self.steps(x, ctx)
-        for block in self.blocks:
-            for residual in cast(nn.ModuleDict, block).values():
+        for number in self.config.schedule or range(len(self.blocks)):
+            for residual in cast(nn.ModuleDict, self.blocks[number]).values():
                 x = residual(x, ctx)
         return self.norm(x, ctx) if self.norm else x
 
@@ -121,37 +156,38 @@ class Transformer(nn.Module):
         heads: Mapping[str, tuple[Step, ...]],
         roles: Mapping[str, str],
         readouts: tuple[str, ...] = (),
+        norm: Norm | None = None,
     ) -> None:
         super().__init__()
         self.config, self.channel_info, self.readouts = config, dict(channels), readouts
         self.roles = dict(roles)
         self.preset: Preset | None = None
-        dims = {s.dim for s in config.streams.values()}
-        self.dim = next(iter(dims))
+        self.main = list(config.streams)[-1]
+        """the stream that tasks read and sessions extend: the last"""
+        self.dim = config.streams[self.main].dim
         bound = set(roles.values())
         free = {n: c for n, c in channels.items() if n not in bound or n == CONTROL}
         sizes = {role: channels[c].size for role, c in roles.items()}
-        self.streams = nn.ModuleDict({n: StreamModule(s, sizes) for n, s in config.streams.items()})
-        rms = Norm("rms")
-        self.channels = named_modules({n: Pipeline((*c.steps(), rms), c.size, self.dim) for n, c in free.items()}, "channel")
+        self.streams = nn.ModuleDict({n: StreamModule(s, sizes) for n, s in config.streams.items() if s.like is None})
+        close = (norm,) if norm is not None else ()
+        self.channels = named_modules({n: Pipeline((*c.steps(), *close), c.size, self.dim) for n, c in free.items()}, "channel")
         self.axis_names = {n: tuple(a.axis for a in c.axes) for n, c in free.items()}
         self.axes = named_modules({a.axis: a.build(self.dim, self.dim) for a in shared_axes(free)}, "axis")
-        self.preset_heads: dict[str, tuple[str, str]] = {}
-        """head -> (stream, name there)"""
+        self.preset_heads = {f"{s}:{h}": (s, h) for s, c in config.streams.items() for h in c.heads}
+        """head -> (stream, name there): as "<stream>:<head>", and by the name that an objective gives it"""
         self.heads = named_modules(dict(self._own_heads(heads)), "head")
         self.schema = schema_of(config, channels, bound)
 
     def _own_heads(self, heads: Mapping[str, tuple[Step, ...]]) -> Iterator[tuple[str, Pipeline]]:
         """Heads that no preset brings, with what they ask for resolved."""
-        of_channel = {c: r for r, c in self.roles.items()}
         for name, steps in heads.items():
             channel, slash, rest = name.rpartition("/masked")
-            role = of_channel.get(channel if slash else name)
-            preset_head = None if role is None else f"{role}{'/masked' if slash else ''}{rest if slash else ''}"
-            stream = next((n for n, s in self.config.streams.items() if preset_head in s.heads), None)
-            if stream is not None and preset_head is not None:
-                self.preset_heads[name] = (stream, preset_head)
-            else:
+            roles = [r for r, c in self.roles.items() if c == (channel if slash else name)]
+            own = [r + (f"/masked{rest}" if slash else "") for r in roles]
+            found = [(s, h) for s, c in reversed(self.config.streams.items()) for h in own if h in c.heads]
+            if found:
+                self.preset_heads[name] = found[0]
+            elif name not in self.preset_heads:
                 yield name, Pipeline([self._resolve(s) for s in steps], self.dim, self.dim)
 
     def _resolve(self, step: Step) -> Step:
@@ -161,7 +197,11 @@ class Transformer(nn.Module):
         return Tied(step.channel, step.vocab) if tied else Linear(step.vocab, bias=False)
 
     def stream_modules(self) -> Iterator[tuple[str, StreamModule]]:
-        return ((name, cast(StreamModule, module)) for name, module in self.streams.items())
+        """Every stream and the module that computes it."""
+        return ((name, self.stream(name)) for name in self.config.streams)
+
+    def stream(self, name: str) -> StreamModule:
+        return cast(StreamModule, self.streams[self.config.streams[name].like or name])
 
     def tables(self) -> dict[str, Tensor]:
         """Embedding tables by channel, and by role for bound channels."""
@@ -176,47 +216,66 @@ class Transformer(nn.Module):
                     found.setdefault(self.roles.get(role, role), first.weight)
         return found
 
-    def forward(self, batch: PackedBatch, cache: Cache | None = None, backend: str = "auto") -> dict[str, Tensor]:
-        """Answers by task: [R, ...] per asked row, or [G, ...] per group where the head pools."""
-        hidden = self.hidden(batch, cache, backend)
-        return {task: self.answer(hidden[ask.stream], ask) for task, ask in batch.asks.items()}
+    def forward(
+        self, batch: PackedBatch, cache: Cache | None = None, backend: str = "auto", extra: list[Tensor] | None = None
+    ) -> dict[str, Tensor]:
+        """Answers by task: [R, ...] per asked row, or [G, ...] per group where the head pools.
 
-    def hidden(self, batch: PackedBatch, cache: Cache | None = None, backend: str = "auto") -> dict[str, Tensor]:
-        """The last layer's [N, D] of every stream in the batch."""
+        The streams' own losses (`Stream.losses`) are appended to `extra`, each times its weight.
+        """
+        hidden = self.hidden(batch, cache, backend, extra=extra)
+        return {task: self.answer(hidden, ask) for task, ask in batch.asks.items()}
+
+    def hidden(
+        self,
+        batch: PackedBatch,
+        cache: Cache | None = None,
+        backend: str = "auto",
+        memory: Memory | None = None,
+        extra: list[Tensor] | None = None,
+    ) -> dict[str, Tensor]:
+        """The last layer's [N, D] of every stream in the batch; `memory` holds streams that were computed before.
+
+        The cache is the main stream's.
+        """
         out: dict[str, Tensor] = {}
-        done: dict[str, Any] = {}
+        done: dict[str, tuple[Tensor, Layout]] = dict(memory or {})
         tables = self.tables()
         for name, module in self.stream_modules():
             if name not in batch.streams:
                 continue
-            packed = batch.streams[name]
-            layout = cache.extend(packed.layout) if cache is not None else packed.layout
-            refuse_long(max(layout.lengths, default=0) if cache is None else cache.width, module.longest, name)
+            config, packed, own = self.config.streams[name], batch.streams[name], cache if name == self.main else None
+            layout = own.extend(packed.layout) if own is not None else packed.layout
+            refuse_long(max(layout.lengths, default=0) if own is None else own.width, module.longest, name)
             shared = dict(zip(module.shared_keys, module.shared, strict=True))
-            ctx = Context(layout, done.get(module.config.memory or ""), shared, tables, cache=cache, backend=backend)
-            out[name] = module(self.embed(packed, module, layout, ctx), ctx)
+            ctx = Context(layout, done.get(config.memory or ""), shared, tables, cache=own, backend=backend)
+            ctx.notes = [] if extra is not None else None
+            out[name] = module(self.embed(packed, name, layout, ctx), ctx)
             done[name] = (out[name], layout)
+            if extra is not None:
+                extra += [loss.weight * loss.value(ctx.notes or (), layout) for loss in module.config.losses]
         return out
 
-    def embed(self, packed: PackedStream, module: StreamModule, layout: Any, ctx: Context) -> Tensor:
+    def embed(self, packed: PackedStream, name: str, layout: Layout, ctx: Context) -> Tensor:
         """Every channel's content -> vectors, put back into the order of the stream: [N, D]."""
-        of_channel = {c: r for r, c in self.roles.items()}
-        parts, rows = [], []
-        for name, content in packed.content.items():
+        module, parts, rows = self.stream(name), [], []
+        of_channel = {c: r for r, c in self.roles.items() if r in module.embed}
+        for channel, content in packed.content.items():
             local = Context(layout, tables=ctx.tables, lengths=content.lengths)
-            role = of_channel.get(name)
-            if role is not None and role in module.embed:
-                y = self._masked(module.embed[role](content.value, local), content.rows, layout)
-            elif name in self.channels:
-                y = self._masked(self.channels[name](content.value, local), content.rows, layout)
-                for axis in self.axis_names[name]:
+            if channel in of_channel:
+                y = self._masked(module.embed[of_channel[channel]](content.value, local), content.rows, layout)
+            elif channel in self.channels:
+                if module.config.dim != self.dim:
+                    raise ConfigError(f"channel {channel!r} is embedded for stream {self.main!r}; {name!r} is of another dim")
+                y = self._masked(self.channels[channel](content.value, local), content.rows, layout)
+                for axis in self.axis_names[channel]:
                     y = cast(AxisModule, self.axes[axis]).add(y, layout.axes[axis][content.rows])
             else:
-                raise unknown_name("channel", name, self.channel_info, "this model's channels")
+                raise unknown_name("channel", channel, self.channel_info, f"channels of stream {name!r}")
             parts.append(y)
             rows.append(content.rows)
         if not parts:
-            return next(self.parameters()).new_zeros(0, self.dim)
+            return next(self.parameters()).new_zeros(0, module.config.dim)
         place = torch.cat(rows)
         back = torch.empty_like(place)
         back[place] = torch.arange(len(place), device=place.device)
@@ -227,97 +286,25 @@ class Transformer(nn.Module):
         if MASKED not in layout.axes:
             return y
         hidden = layout.axes[MASKED][rows] >= 0
+        if y.shape[1] != self.dim:
+            return y
         blank = self.channels[CONTROL](rows.new_zeros(1), Context())
         return torch.where(hidden[:, None], blank.to(y.dtype), y)
 
-    def answer(self, hidden: Tensor, ask: Ask) -> Tensor:
-        """One head at the rows that an ask names."""
+    def answer(self, hidden: Mapping[str, Tensor], ask: Ask) -> Tensor:
+        """One head at the rows that an ask names; with `other`, both answers side by side: [G, 2, ...]."""
         ctx = Context(tables=self.tables(), group=ask.group, groups=len(ask.weight))
-        return self.head(ask.head)(hidden[ask.rows], ctx)
+        out = cast(Tensor, self.head(ask.head)(hidden[ask.stream][ask.rows], ctx))
+        return out if ask.other is None else torch.stack([out, self.answer(hidden, ask.other)], 1)
 
     def head(self, name: str) -> nn.Module:
         """A head by name: the preset's, or one that an objective asked for."""
         if name in self.preset_heads:
             stream, own = self.preset_heads[name]
-            return cast(StreamModule, self.streams[stream]).heads[own]
+            return self.stream(stream).heads[own]
         if name not in self.heads:
             raise unknown_name("head", name, [*self.heads, *self.preset_heads], "this model's heads")
         return self.heads[name]
-
-
-def build(
-    preset: Preset | Model,
-    channels: Mapping[str, Channel],
-    heads: Mapping[str, tuple[Step, ...]] | None = None,
-    readouts: tuple[str, ...] = (),
-    roles: Mapping[str, str] | None = None,
-) -> Transformer:
-    """Join a preset (or your own Model), the tokenizers' channels and the objectives' heads into one model.
-
-    `roles` binds a preset's roles to channels; one candidate binds itself. Raises ConfigError by name where a role,
-    channel, axis or attention rule does not fit.
-    """
-    channels = dict(channels)
-    bound_roles = bind(preset, channels, roles or {}) if isinstance(preset, Preset) else {}
-    channels[CONTROL] = Channel(vocab=1 + len(readouts), attend="full")
-    bound = {r: channels[c] for r, c in bound_roles.items()}
-    config = preset.model(bound, channels) if isinstance(preset, Preset) else preset
-    if len({s.dim for s in config.streams.values()}) != 1:
-        raise ConfigError("all streams of a model share one dim")
-    check_memory(config.streams)
-    model = Transformer(config, channels, heads or {}, bound_roles, readouts)
-    check_rules(model)
-    model.preset = preset if isinstance(preset, Preset) else None
-    return model
-
-
-def check_memory(streams: Mapping[str, Stream]) -> None:
-    """ConfigError where a stream's memory is not an earlier stream, or its attention reads a memory that it does not have."""
-    earlier: list[str] = []
-    for name, stream in streams.items():
-        if stream.memory is not None and stream.memory not in earlier:
-            raise ConfigError(f"stream {name!r} reads {stream.memory!r}; earlier streams: {', '.join(earlier) or 'none'}")
-        if stream.memory is None and any(isinstance(m, Attention) and m.source == "memory" for m in stream.mixers()):
-            raise ConfigError(f"stream {name!r} attends to a memory: set `memory` to an earlier stream")
-        earlier.append(name)
-
-
-def check_rules(model: Transformer) -> None:
-    """ConfigError where a stream looks at later tokens beside its attention, and yet leaves it to channels to be causal."""
-    for name, stream in model.config.streams.items():
-        if stream.attend == "full":
-            continue
-        ahead = [type(m).__name__ for m in stream.mixers() if not m.steps_alone]  # type: ignore[attr-defined]
-        modules = model.streams[name].modules()
-        ahead += ['a "segment" norm' for m in modules if isinstance(m, NormModule) and m.config.kind == "segment"]
-        if ahead:
-            raise ConfigError(f'stream {name!r} holds {ahead[0]}, which looks at later tokens: set its `attend` to "full"')
-
-
-def bind(preset: Preset, channels: Mapping[str, Channel], given: Mapping[str, str]) -> dict[str, str]:
-    """role -> channel: as given, else the one channel with a part of that name, else the one that is left for the one
-    role that is left. Raises ConfigError naming a role that stays free.
-    """
-    roles: tuple[str, ...] = getattr(preset, "roles", ())
-    for role, channel in given.items():
-        if role not in roles:
-            raise ConfigError(f"this preset has no role {role!r}; {did_you_mean(role, roles, 'roles')}")
-        if channel not in channels:
-            raise unknown_name(f"channel for role {role!r}:", channel, channels, "channels")
-    out = dict(given)
-    if preset.readout is not None:
-        out.setdefault(preset.readout, CONTROL)
-    for role in roles:
-        named = [c for c in channels if c.rpartition("/")[2] == role]
-        if role not in out and len(named) == 1:
-            out[role] = named[0]
-    free, left = [r for r in roles if r not in out], [c for c in channels if c not in out.values()]
-    if len(free) == len(left) == 1:
-        return {**out, free[0]: left[0]}
-    if free:
-        known = ", ".join(sorted(left)) or "none is left"
-        raise ConfigError(f"this preset needs a channel for role {free[0]!r}: set model.channels.{free[0]} ({known})")
-    return out
 
 
 def refuse_long(tokens: int, longest: int | None, stream: str) -> None:
@@ -351,11 +338,8 @@ def schema_of(config: Model, channels: Mapping[str, Channel], bound: set[str]) -
             if isinstance(step, Axis) and step.axis != "position":
                 axes.setdefault(step.axis, step.size if step.kind == "linear" else 0)
         for mixer in stream.mixers():
-            for axis in mixer.axes():  # type: ignore[attr-defined]
-                if axis != "position":
-                    axes.setdefault(axis, 0)
-            if isinstance(mixer, Attention):
-                pairs |= {p.name for p in mixer.positions if isinstance(p, PairTable)} | ({mixer.over} if mixer.over else set())
+            axes |= {axis: 0 for axis in mixer.axes() if axis != "position" and axis not in axes}
+            pairs |= set(mixer.pairs())
     rules = {n: c.attend for n, c in channels.items()}
     sets = frozenset(n for n, c in channels.items() if not c.ordered)
     return Schema(rules, axes, tuple(sorted(pairs)), sets, {n: s.attend for n, s in config.streams.items()})
@@ -367,6 +351,3 @@ def named_modules(modules: Mapping[str, nn.Module], kind: str) -> nn.ModuleDict:
         if "." in name or hasattr(nn.ModuleDict, name):
             raise ConfigError(f"{kind} name {name!r} cannot be used in a model: choose another")
     return nn.ModuleDict(modules)
-
-
-__all__ = ["CONTROL", "Model", "Preset", "Stream", "Table", "Transformer", "build"]

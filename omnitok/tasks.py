@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from .assemble import build
 from .batch import Document, Schema
 from .data import Dataset, Sample
 from .draws import Source, chance
 from .errors import ConfigError, DuplicateNameError, InputError, did_you_mean
-from .model import Transformer, build
+from .model import READOUT, Transformer
 from .nn.steps import Step
 from .objectives import At, Classify, Objective
 from .packing import channels_of
@@ -101,10 +102,10 @@ class Tasks:
         """
         config, objective = self.recipe.task(task), self.objectives[task]
         name = name or task
-        document = self.compose(config, sample, None if key is None else chance(key, "crop"))
+        document = self.recipe.preset().prepare(self.compose(config, sample, None if key is None else chance(key, "crop")))
         if config.truncate:
             document, name = _truncate(document, self.recipe.train.budget - objective.reads_out(), name)
-        readout = 1 + self.readouts.index(task) if task in self.readouts else 0
+        readout = READOUT + self.readouts.index(task) if task in self.readouts else 0
         rng = chance(key or f"{self.recipe.train.seed}/{name}", "mark")
         at = At(task, self.channels, rng, key is not None, readout, self.readout_first)
         return objective.mark(document.replace(name=name), sample, at)

@@ -63,16 +63,20 @@ class Channel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     mean: float | tuple[float, ...] = 0.0
     std: float | tuple[float, ...] = 1.0
     """embedding and regression use (x - mean) / std; the span keeps x."""
+    start: int | None = None
+    """the id that a decoder begins with; None: the core's own vector."""
     end: int | None = None
     """the id that closes a field and stops generation."""
     mask: int | None = None
     """the id that stands for masked content; None: the core's own vector."""
+    sentinels: tuple[int, ...] = ()
+    """ids that stand for spans taken out of a sequence, first to last."""
     attend: Literal["causal", "full"] = "causal"
     """the natural rule; an objective may overrule it for what it predicts, a preset may fix it."""
     ordered: bool = True
     """False: the tokens of a span form a set and share one position."""
     embed: tuple[Step, ...] | None = None
-    """content -> [n, dim]; None: a table for ids, one linear map for features."""
+    """content -> [n, dim]; empty: features go in as they are; None: a table for ids, one linear map for features."""
     axes: tuple[Axis, ...] = ()
     """added on the assembled stream."""
     pairs: dict[str, int] = {}
@@ -81,8 +85,8 @@ class Channel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     def steps(self) -> tuple[Step, ...]:
         """The embedding pipeline of this channel where no preset brings its own."""
         if self.width is None:
-            return self.embed or (Table(self.vocab or 0),)
-        return (Affine(self.mean, self.std), *(self.embed or (Linear(),)))
+            return (Table(self.vocab or 0),) if self.embed is None else self.embed
+        return (Affine(self.mean, self.std), *((Linear(),) if self.embed is None else self.embed))
 
     @property
     def size(self) -> int:

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from .batch import PackedBatch
 from .errors import ConfigError
 from .model import Transformer
-from .nn.mixers import MLPModule, ResidualModule
+from .nn.mixers import MLPModule
+from .nn.residual import ResidualModule
 from .recipe import Train
 from .tasks import Tasks
 
@@ -118,10 +119,12 @@ class Updater:
             moved = batch.to(self.device, non_blocking=True)
             asks = {t: a for t, a in moved.asks.items() if t in totals and len(a.weight)}
             with cast_of(self.config.precision, self.device):
-                out = self.model(moved)
+                extra: list[Tensor] = []
+                out = self.model(moved, extra=extra)
                 each = {t: self.tasks.objectives[t].loss(out[t], ask) * ask.weight for t, ask in asks.items()}
             if each:
                 terms = [self._factor(t, totals) * x.sum() for t, x in each.items()]
+                terms += [x / len(batches) for x in extra]
                 torch.stack(terms).sum().backward()
                 parts.append((moved, {t: x.detach() for t, x in each.items()}))
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip)

@@ -10,13 +10,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from itertools import chain
-from typing import ClassVar
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
 
-from .errors import CheckpointError, ConfigError
+from .errors import CheckpointError, ConfigError, unknown_name
 from .model import CONTROL, Preset, Transformer
+from .nn.norms import Norm
 from .tokenizer import Channel
 
 State = Mapping[str, Tensor]
@@ -51,13 +52,38 @@ class Cat(Op):
 
     parts: int = 3
     transposed: bool = False
+    dim: int = 0
 
     def load(self, theirs: list[Tensor]) -> list[Tensor]:
-        return list((theirs[0].T if self.transposed else theirs[0]).chunk(self.parts))
+        return list((theirs[0].T if self.transposed else theirs[0]).chunk(self.parts, self.dim))
 
     def dump(self, ours: list[Tensor]) -> list[Tensor]:
-        whole = torch.cat(ours)
+        whole = torch.cat(ours, self.dim)
         return [whole.T if self.transposed else whole]
+
+
+@dataclass(frozen=True)
+class PerHead(Op):
+    """One tensor of theirs whose rows go by head, then by part, then by head dimension: fused queries, keys and values."""
+
+    heads: int
+    parts: int = 3
+
+    def load(self, theirs: list[Tensor]) -> list[Tensor]:
+        return [x.flatten(0, 1) for x in theirs[0].unflatten(0, (self.heads, self.parts, -1)).unbind(1)]
+
+    def dump(self, ours: list[Tensor]) -> list[Tensor]:
+        return [torch.stack([x.unflatten(0, (self.heads, -1)) for x in ours], 1).flatten(0, 2)]
+
+
+class Stack(Op):
+    """Several tensors of theirs that are one of ours, with a dimension more."""
+
+    def load(self, theirs: list[Tensor]) -> list[Tensor]:
+        return [torch.stack(theirs)]
+
+    def dump(self, ours: list[Tensor]) -> list[Tensor]:
+        return list(ours[0])
 
 
 @dataclass(frozen=True)
@@ -193,21 +219,53 @@ def _some(keys: Iterable[str]) -> str:
     return ", ".join(map(repr, keys[:3])) + more
 
 
+@dataclass(frozen=True)
+class Size:
+    """A published size: the preset's fields, and the channels that its roles are bound to there."""
+
+    fields: Mapping[str, Any]
+    channels: Mapping[str, Channel]
+
+
 class Reference(Preset, frozen=True):
     """A preset that follows a published model and knows where that model keeps its weights."""
+
+    channel_norm: ClassVar[Norm | None] = None
+    source: ClassVar[str] = ""
+    """the paper, and the code whose numbers it gives"""
+    suits: ClassVar[tuple[str, ...]] = ()
+    """objectives that it is made for, by their names in a recipe"""
+    published: ClassVar[Mapping[str, Size]] = {}
+    """name of the published model -> its size; the first is the default"""
 
     def rules(self, bound: Mapping[str, Channel]) -> list[Rule]:
         """The weight map over `streams.*`, for the channels bound to its roles."""
         raise NotImplementedError
 
+    def maps(self, bound: Mapping[str, Channel]) -> dict[str, list[Rule]]:
+        """Weight maps by the library whose layout they follow; the first is what export writes unless told otherwise."""
+        return {"": self.rules(bound)}
 
-def import_weights(model: Transformer, theirs: State, leave_out: Iterable[str] = ()) -> None:
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> tuple[Self, dict[str, Channel]]:
+        """A published `config.json` -> the preset, and a channel for each role. Raises ConfigError for what it cannot be."""
+        raise ConfigError(f"preset {cls.name!r} reads no published configuration")  # type: ignore[attr-defined]
+
+    def to_config(self, bound: Mapping[str, Channel]) -> dict[str, Any]:
+        """The `config.json` that the reference's own `from_pretrained` reads."""
+        raise ConfigError(f"preset {self.name!r} writes no published configuration")  # type: ignore[attr-defined]
+
+
+def import_weights(model: Transformer, theirs: State, leave_out: Iterable[str] = (), layout: str | None = None) -> None:
     """Fill the model's streams from the reference's state dict; channels and heads outside the preset stay as they are.
 
-    `leave_out` holds patterns ("*.attn.bias") of their keys to drop. Raises CheckpointError naming the keys or shapes
-    that do not fit, and changes nothing then.
+    `leave_out` holds patterns ("*.attn.bias") of their keys to drop. `layout` names the library that wrote it; unset,
+    the one whose keys are most like these. Raises CheckpointError naming the keys or shapes that do not fit, and
+    changes nothing then.
     """
-    made = load(_rules(model), {k: v for k, v in theirs.items() if not _matches(k, leave_out)})
+    kept = {k: v for k, v in theirs.items() if not _matches(k, leave_out)}
+    maps = _maps(model)
+    made = load(_map(maps, layout or _nearest(maps, kept)), kept)
     own = {k: v for k, v in model.state_dict().items() if k.startswith("streams.")}
     if made.keys() != own.keys():
         raise CheckpointError(f"the weight map and the model differ in {_some(made.keys() ^ own.keys())}")
@@ -217,22 +275,35 @@ def import_weights(model: Transformer, theirs: State, leave_out: Iterable[str] =
     model.load_state_dict(made, strict=False)
 
 
-def export_weights(model: Transformer, leave_out: Iterable[str] = ()) -> dict[str, Tensor]:
-    """The model's weights as the reference's state dict.
+def export_weights(model: Transformer, leave_out: Iterable[str] = (), layout: str | None = None) -> dict[str, Tensor]:
+    """The model's weights as the reference's state dict, in the layout of that library (unset: the preset's first).
 
     A model that has more than the reference (further channels, axes or heads) is refused with a CheckpointError,
     unless `leave_out` holds patterns ("heads.*") of our keys to drop. The core's own control channel has no place
     in any reference and is left out.
     """
     leave_out = [f"channels.{CONTROL}.*", *leave_out]
-    return dump(_rules(model), {k: v for k, v in model.state_dict().items() if not _matches(k, leave_out)})
+    maps = _maps(model)
+    own = {k: v for k, v in model.state_dict().items() if not _matches(k, leave_out)}
+    return dump(_map(maps, layout or next(iter(maps))), own)
 
 
-def _rules(model: Transformer) -> list[Rule]:
+def _maps(model: Transformer) -> dict[str, list[Rule]]:
     if not isinstance(model.preset, Reference):
         name = getattr(model.preset, "name", "your own")
         raise ConfigError(f"preset {name!r} follows no published model, so it has no weight map")
-    return model.preset.rules({role: model.channel_info[channel] for role, channel in model.roles.items()})
+    return model.preset.maps({role: model.channel_info[channel] for role, channel in model.roles.items()})
+
+
+def _map(maps: Mapping[str, list[Rule]], layout: str) -> list[Rule]:
+    if layout not in maps:
+        raise unknown_name("layout", layout, maps, "layouts")
+    return maps[layout]
+
+
+def _nearest(maps: Mapping[str, list[Rule]], theirs: State) -> str:
+    """The layout that shares most keys with a state dict."""
+    return max(maps, key=lambda name: len(theirs.keys() & set(chain.from_iterable(r.theirs for r in maps[name]))))
 
 
 def _matches(key: str, patterns: Iterable[str]) -> bool:

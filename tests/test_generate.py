@@ -10,10 +10,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from omnitok.assemble import build
 from omnitok.batch import Document
 from omnitok.errors import ConfigError
 from omnitok.generate import Sampler, Session, fill_in, generate
-from omnitok.model import build
 from omnitok.nn.steps import Axis
 from omnitok.objectives import At, Masked, Next
 from omnitok.presets.generic import Decoder

@@ -17,7 +17,7 @@ LAYERS = [
     "errors rng record layout sequence batch",
     "config nn tokenizer data hookspecs",
     "discovery plugins",
-    "model objectives presets weights",
+    "model assemble objectives presets weights",
     "packing draws loader generate",
     "checkpoint recipe toml metrics",
     "sources tasks update evaluate run train",

@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from omnitok import presets
+from omnitok.assemble import build
 from omnitok.batch import Ask, Document, collate
 from omnitok.config import from_plain, to_plain
 from omnitok.errors import ConfigError, LengthError, UnknownNameError
 from omnitok.generate import Session
-from omnitok.model import CONTROL, Model, Preset, Transformer, build
+from omnitok.model import CONTROL, Model, Preset, Transformer
 from omnitok.nn.steps import Axis, Linear, Logits
 from omnitok.recipe import make_recipe
 from omnitok.sequence import Span, TokenSequence
@@ -91,7 +92,7 @@ def heads_for(name: str, channels: Mapping[str, Channel]) -> dict[str, tuple[Any
     return {f"{c}{end}": (Logits(c, i.vocab) if i.vocab is not None else Linear(i.size),) for c, i in channels.items()}
 
 
-@pytest.mark.parametrize("name", presets.names())
+@pytest.mark.parametrize("name", ROLES)
 @settings(max_examples=8, deadline=None)
 @given(data=st.data())
 def test_a_preset_builds_on_its_channels_and_learns(name: str, data: st.DataObject) -> None:
@@ -109,7 +110,7 @@ def test_a_preset_builds_on_its_channels_and_learns(name: str, data: st.DataObje
     assert all(bool(x.isfinite().all()) for x in grads.values() if x is not None)
 
 
-@pytest.mark.parametrize("name", presets.names())
+@pytest.mark.parametrize("name", ROLES)
 def test_configuration_is_data(name: str) -> None:
     preset = small(name, dropout=0.25)
     plain = to_plain(preset)
@@ -210,7 +211,7 @@ def test_a_document_behind_the_last_position_is_refused() -> None:
 
 
 def test_references_know_their_maps() -> None:
-    assert {n for n in presets.names() if issubclass(presets.get(n), Reference)} == set(FIELDS)
+    assert {n for n in ROLES if issubclass(presets.get(n), Reference)} == set(FIELDS)
     assert presets.gpt2 is presets.get("gpt2") and presets.decision_transformer is presets.get("decision-transformer")
     with pytest.raises(UnknownNameError, match="did you mean 'gpt2'"):
         presets.get("gpt3")

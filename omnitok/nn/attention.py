@@ -16,7 +16,7 @@ from .backends import Spec
 from .context import Context
 from .mixers import Mixer, linear
 from .norms import Norm
-from .positions import PairTableModule, Position, RopeModule
+from .positions import Bias, ContentBias, Position, RopeModule
 
 
 class Attention(Mixer, frozen=True):
@@ -27,6 +27,8 @@ class Attention(Mixer, frozen=True):
     head_dim: int | None = None
     source: Literal["self", "memory"] = "self"
     memory_dim: int | None = None
+    """None: the stream's own"""
+    memory_norm: Norm | None = None
     scale: float | None = None
     """None: head_dim ** -0.5"""
     bias: bool = True
@@ -39,10 +41,15 @@ class Attention(Mixer, frozen=True):
     window_axis: str = "position"
     over: str | None = None
     """only keys that a pair of this name connects"""
+    dropout: float = 0.0
+    """share of the attention weights that are dropped in training"""
 
     def axes(self) -> tuple[str, ...]:
         windows = (self.window_axis,) if self.window is not None else ()
         return (*windows, *(a for p in self.positions for a in p.axes()))
+
+    def pairs(self) -> tuple[str, ...]:
+        return (*((self.over,) if self.over else ()), *(n for p in self.positions for n in p.pairs()))
 
     def build(self, dim: int) -> nn.Module:
         return AttentionModule(self, dim)
@@ -63,6 +70,7 @@ class AttentionModule(nn.Module):
         self.k = linear(source, self.kv_heads * self.head_dim, config.bias)
         self.v = linear(source, self.kv_heads * self.head_dim, config.bias)
         self.o = linear(self.heads * self.head_dim, dim, config.bias if config.out_bias is None else config.out_bias)
+        self.memory_norm = config.memory_norm.build(source, dim) if config.memory_norm else None
         if config.qk_norm:
             self.q_norm = config.qk_norm.build(self.head_dim, dim)
             self.k_norm = config.qk_norm.build(self.head_dim, dim)
@@ -79,16 +87,27 @@ class AttentionModule(nn.Module):
         source, keys = ctx.memory if memory else (x_ND, ctx.layout)  # type: ignore[misc]
         terms = self.positions(ctx)
         q_NHK = self._heads(self.q(x_ND), self.heads)
-        k_MHK = self._heads(self.k(source), self.kv_heads)
-        v_MHK = self._heads(self.v(source), self.kv_heads)
-        if self.config.qk_norm:
-            q_NHK, k_MHK = self.q_norm(q_NHK, ctx), self.k_norm(k_MHK, ctx)
+        q_NHK = self.q_norm(q_NHK, ctx) if self.config.qk_norm else q_NHK
+        q_NHK = self._rotated(q_NHK, terms, ctx.layout, ctx)
+        if memory and ctx.cache is not None:  # a memory's keys and values never change
+            k, v = ctx.cache.fixed(self, lambda: tuple(keys.grid.rows(x) for x in self._keys(source, terms, keys, ctx)))
+        else:
+            k, v = self._keys(source, terms, keys, ctx)
+        out = backends.attend(q_NHK, k, v, ctx.layout, keys, self._spec(terms, memory), ctx, self)
+        return self.o(out)  # type: ignore[no-any-return]
+
+    def _keys(self, source: Tensor, terms: list[nn.Module], layout: Layout, ctx: Context) -> tuple[Tensor, Tensor]:
+        """Keys and values [M, H, K] of what is attended to."""
+        source = self.memory_norm(source, ctx) if self.memory_norm else source
+        k = self._heads(self.k(source), self.kv_heads)
+        k = self.k_norm(k, ctx) if self.config.qk_norm else k
+        return self._rotated(k, terms, layout, ctx), self._heads(self.v(source), self.kv_heads)
+
+    def _rotated(self, x: Tensor, terms: list[nn.Module], layout: Layout, ctx: Context) -> Tensor:
         for term in terms:
             if isinstance(term, RopeModule):
-                q_NHK = term.rotate(q_NHK, self._rope(term, ctx.layout, ctx))
-                k_MHK = term.rotate(k_MHK, self._rope(term, keys, ctx))
-        out = backends.attend(q_NHK, k_MHK, v_MHK, ctx.layout, keys, self._spec(terms, memory), ctx, self)
-        return self.o(out)  # type: ignore[no-any-return]
+                x = term.rotate(x, self._rope(term, layout, ctx))
+        return x
 
     def _heads(self, x: Tensor, heads: int) -> Tensor:
         return x.view(len(x), heads, self.head_dim)
@@ -99,5 +118,7 @@ class AttentionModule(nn.Module):
     def _spec(self, terms: list[nn.Module], memory: bool) -> Spec:
         c = self.config
         scale = self.head_dim**-0.5 if c.scale is None else c.scale
-        biases = tuple(t for t in terms if isinstance(t, PairTableModule))
-        return Spec(scale, biases, c.window, c.window_axis, c.over, not memory)
+        biases = tuple(t for t in terms if isinstance(t, Bias))
+        contents = tuple(t for t in terms if isinstance(t, ContentBias))
+        dropout = c.dropout if self.training else 0.0
+        return Spec(scale, biases, contents, c.window, c.window_axis, c.over, not memory, dropout)

@@ -20,9 +20,9 @@ from torch import Tensor
 
 from ..errors import ConfigError, unknown_name
 from ..layout import Layout
-from .block import Block, dense_block, grid_block, run_blocks
+from .block import Block, dense_block, edge_block, grid_block, run_blocks
 from .context import Context
-from .positions import PairTableModule
+from .positions import Bias, ContentBias
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,16 +30,20 @@ class Spec:
     """What a backend must honour beside the visibility rule."""
 
     scale: float
-    biases: tuple[PairTableModule, ...] = ()
+    biases: tuple[Bias, ...] = ()
+    contents: tuple[ContentBias, ...] = ()
     window: int | None = None
     window_axis: str = "position"
     over: str | None = None
     ordered: bool = True
+    dropout: float = 0.0
+    """share of the weights that are dropped, in training"""
 
     @property
     def plain(self) -> bool:
         """Nothing but the rule."""
-        return not self.biases and self.window is None and self.over is None and self.ordered
+        narrow = self.window is not None or self.over is not None
+        return not (self.biases or self.contents or narrow or self.dropout) and self.ordered
 
     @property
     def key(self) -> object:
@@ -52,8 +56,8 @@ Backend = Callable[[Tensor, Tensor, Tensor, Layout, Layout, Spec, Context], Tens
 
 def attend(q: Tensor, k: Tensor, v: Tensor, queries: Layout, keys: Layout, spec: Spec, ctx: Context, owner: Any) -> Tensor:
     """q [N, H, K], k and v [M, Hk, K] -> [N, H * K]."""
-    if ctx.cache is not None and spec.ordered:
-        return _cached(q, k, v, spec, ctx, owner)
+    if ctx.cache is not None:
+        return _cached(q, k, v, spec, ctx, owner) if spec.ordered else _remembered(q, k, v, keys, spec, ctx)
     name = ctx.backend if ctx.backend != "auto" else choose(q, queries, keys, spec)
     if name not in BACKENDS:
         raise unknown_name("attention backend", name, BACKENDS)
@@ -96,7 +100,7 @@ def split(q: Tensor, k: Tensor, v: Tensor, queries: Layout, keys: Layout, spec: 
 
 def edges(q: Tensor, k: Tensor, v: Tensor, queries: Layout, keys: Layout, spec: Spec, ctx: Context) -> Tensor:
     """Softmax over the pairs that end at each query: linear in the number of pairs."""
-    if spec.over is None or queries is not keys:
+    if spec.over is None or queries is not keys or spec.contents:
         raise ConfigError("the edges backend is for self-attention restricted to pairs: set `over` to a pair name")
     over = spec.over
     (i, j), bias = ctx.once(("edges", id(queries), spec.key), lambda: _edge_list(queries, over, spec))
@@ -108,6 +112,7 @@ def edges(q: Tensor, k: Tensor, v: Tensor, queries: Layout, keys: Layout, spec: 
     top = score.detach().new_full((len(q), q.shape[1]), -torch.inf).scatter_reduce(0, index, score.detach(), "amax")
     weight = (score - top[i]).exp()
     total = weight.new_zeros(len(q), q.shape[1]).index_add(0, i, weight)
+    weight = F.dropout(weight, spec.dropout) if spec.dropout else weight
     out = weight.new_zeros(len(q), *v.shape[1:]).index_add(0, i, weight[..., None] * v[j])  # single precision under autocast
     return (out / total.clamp(min=1e-30)[..., None]).flatten(1).to(v.dtype)
 
@@ -122,14 +127,11 @@ def _edge_list(layout: Layout, over: str, spec: Spec) -> tuple[Tensor, Tensor | 
         axis = layout.axis(spec.window_axis)
         keep &= _near(axis[i], axis[j], spec.window)
     i, j = i[keep], j[keep]
-    bias = None
+    block, bias = edge_block(layout, i, j), None
     for term in spec.biases:
-        pairs, labels = layout.pairs[term.config.name]
-        found = pairs[0] * len(layout) + pairs[1]
-        at = torch.searchsorted(cells[keep], found).clamp(max=max(len(i) - 1, 0))
-        hit = (cells[keep][at] == found) if len(i) else torch.zeros_like(found, dtype=torch.bool)
-        part = term.weight.new_zeros(len(i), term.weight.shape[1]).index_add(0, at[hit], term.weight[labels[hit]])
-        bias = part if bias is None else bias + part
+        part = term.bias(block)
+        bias = part if bias is None or part is None else bias + part
+    bias = None if bias is None else bias[:, :, 0, 0]
     return torch.stack([i, j]), bias
 
 
@@ -179,8 +181,8 @@ def flex(q: Tensor, k: Tensor, v: Tensor, queries: Layout, keys: Layout, spec: S
     """FlexAttention: the visibility rule and a window as its `mask_mod`; compiled on CUDA. No backward on CPU."""
     from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 
-    if spec.biases or spec.over is not None:
-        raise ConfigError("the flex backend takes the visibility rule and a window, no pair biases; use split, rows or edges")
+    if spec.biases or spec.contents or spec.over is not None or spec.dropout:
+        raise ConfigError("the flex backend takes the rule and a window, no biases or dropout; use split, rows or edges")
     seg_q, seg_k, ord_q, ord_k = queries.segment, keys.segment, queries.order, keys.order
 
     def visible(b: Tensor, h: Tensor, i: Tensor, j: Tensor) -> Tensor:
@@ -219,15 +221,34 @@ def _cached(q: Tensor, k: Tensor, v: Tensor, spec: Spec, ctx: Context, owner: An
     return grid.flat(_sdpa(grid.rows(q), keys, values, block, spec, ctx))
 
 
+def _remembered(q: Tensor, k: Tensor, v: Tensor, keys: Layout, spec: Spec, ctx: Context) -> Tensor:
+    """New queries against a memory; k and v lie as rows [S, M, H, K] already."""
+    assert ctx.layout is not None
+    queries = ctx.layout
+    block = ctx.once(("rows", id(queries), id(keys), False), lambda: grid_block(queries, keys, False))
+    return queries.grid.flat(_sdpa(queries.grid.rows(q), k, v, block, spec, ctx))
+
+
 def _sdpa(q: Tensor, k: Tensor, v: Tensor, block: Block, spec: Spec, ctx: Context) -> Tensor:
     """[B, Q, H, K] each -> [B, Q, H * K]. A query that sees nothing gives 0."""
     mask, causal = ctx.once(("mask", id(block), spec.key), lambda: _mask(block, spec))
+    for term in spec.contents:
+        mask, causal = _added(mask, term.content(q, block) * spec.scale, block), False
+        q = term.query(q)
     if mask is not None and mask.is_floating_point():
         mask = mask.to(q.dtype)
     shared = q.shape[2] != k.shape[2]
     q, k, v = (x.transpose(1, 2) for x in (q, k, v))
-    out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal, scale=spec.scale, enable_gqa=shared)
+    out = F.scaled_dot_product_attention(q, k, v, mask, spec.dropout, causal, scale=spec.scale, enable_gqa=shared)
     return out.transpose(1, 2).flatten(2)
+
+
+def _added(mask: Tensor | None, bias: Tensor, block: Block) -> Tensor:
+    """A bias beside what `_mask` gave; None there stands for the block's own rule."""
+    mask = mask if mask is not None or block.mask() is None else block.mask()[:, None]  # type: ignore[index]
+    if mask is None:
+        return bias
+    return bias + mask if mask.is_floating_point() else bias.masked_fill(~mask, -torch.inf)
 
 
 def _mask(block: Block, spec: Spec) -> tuple[Tensor | None, bool]:

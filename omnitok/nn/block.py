@@ -87,3 +87,16 @@ def dense_block(queries: Layout, keys: Layout, ordered: bool) -> Block:
     return Block(
         (1, len(queries), len(keys)), lambda a: queries.axis(a)[None], lambda a: keys.axis(a)[None], pairs, False, allowed[None]
     )
+
+
+def edge_block(layout: Layout, queries: Tensor, keys: Tensor) -> Block:
+    """Every listed pair as a row of its own, with one query and one key; `queries` and `keys` are [E] flat rows, sorted."""
+    cells, size = queries * len(layout) + keys, len(queries)
+    pairs = {}
+    for name, (ends, labels) in layout.pairs.items():
+        found = ends[0] * len(layout) + ends[1]
+        at = torch.searchsorted(cells, found).clamp(max=max(size - 1, 0))
+        hit = cells[at] == found if size else torch.zeros_like(found, dtype=torch.bool)
+        if len(labels):
+            pairs[name] = (at[hit], labels[hit])
+    return Block((size, 1, 1), lambda a: layout.axis(a)[queries][:, None], lambda a: layout.axis(a)[keys][:, None], pairs)

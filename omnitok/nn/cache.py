@@ -1,7 +1,9 @@
-"""The key-value cache: preallocated slots per document, with the structure columns that the visibility rule needs."""
+"""What decoding keeps of the past: keys and values in preallocated slots, with the structure columns that the visibility
+rule needs, keys of a memory, and the states of recurrent layers."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -23,6 +25,9 @@ class Cache:
         self.lengths = torch.zeros(documents, dtype=torch.long)
         self.columns: dict[str, Tensor] = {}
         self.layers: dict[Any, tuple[Tensor, Tensor]] = {}
+        self.memory: dict[Any, tuple[Tensor, ...]] = {}
+        self.states: dict[Any, tuple[Tensor, ...]] = {}
+        """what a layer that reads its past in another way keeps of it: tensors [S, ...], one row per document"""
         self.layout: Layout | None = None
 
     def extend(self, layout: Layout) -> Layout:
@@ -51,6 +56,21 @@ class Cache:
         self._put(held, "v", v)
         self.layers[owner] = (held["k"], held["v"])
         return held["k"][:, : self.width], held["v"][:, : self.width]
+
+    def fixed(self, owner: Any, make: Callable[[], tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
+        """Tensors [S, ...] that a layer computes once and keeps: keys and values of a memory."""
+        if owner not in self.memory:
+            self.memory[owner] = make()
+        return self.memory[owner]
+
+    def select(self, documents: Tensor) -> None:
+        """Document i becomes a copy of what document `documents[i]` was: beams that go on, or documents that are left."""
+        documents = documents.to(self.lengths.device)
+        self.lengths, self.documents = self.lengths[documents], len(documents)
+        self.columns = {n: x[documents] for n, x in self.columns.items()}
+        self.layers = {o: (k[documents], v[documents]) for o, (k, v) in self.layers.items()}
+        self.memory = {o: tuple(x[documents] for x in held) for o, held in self.memory.items()}
+        self.states = {o: tuple(x[documents] for x in held) for o, held in self.states.items()}
 
     def block(self) -> Block:
         """The new queries against everything held."""

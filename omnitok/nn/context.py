@@ -52,6 +52,8 @@ class Context:
     groups: int = 0
     cache: Cache | None = None
     backend: str = "auto"
+    notes: list[Any] | None = None
+    """What layers tell of this pass, for the losses that a stream adds to those of the tasks; None: nobody asks."""
     memo: dict[Any, Any] = field(default_factory=dict)
 
     def once(self, key: Any, make: Callable[[], Any]) -> Any:

@@ -1,9 +1,9 @@
-"""Mixers other than attention, and the residual that wraps every mixer."""
+"""What a residual wraps: the base of all mixers, the MLP and the convolution."""
 
 from __future__ import annotations
 
 import math
-from typing import ClassVar
+from collections.abc import Iterator
 
 import torch
 import torch.nn.functional as F
@@ -17,12 +17,21 @@ from .norms import Norm
 class Mixer(Config, frozen=True):
     """What a residual wraps: [N, dim] -> [N, dim]."""
 
-    steps_alone: ClassVar[bool] = True
-    """whether the next token can be computed from a cache of the tokens before it."""
+    def ahead(self) -> bool:
+        """Whether it looks at later tokens beside the visibility rule: then no cache of the past can replace them."""
+        return False
 
     def axes(self) -> tuple[str, ...]:
         """Named axes that it reads."""
         return ()
+
+    def pairs(self) -> tuple[str, ...]:
+        """Names of the pairs that it reads."""
+        return ()
+
+    def parts(self) -> Iterator[Mixer]:
+        """Itself, and the mixers inside it."""
+        yield self
 
     def build(self, dim: int) -> nn.Module:
         raise NotImplementedError
@@ -64,11 +73,13 @@ class MLPModule(nn.Module):
 class Conv(Mixer, frozen=True):
     """The convolution module of Conformer (arXiv 2005.08100): pointwise-GLU, depthwise, norm, activation, pointwise."""
 
-    steps_alone: ClassVar[bool] = False
     kernel: int = 31
     norm: Norm = Norm("batch")
     act: str = "silu"
     bias: bool = True
+
+    def ahead(self) -> bool:
+        return True
 
     def build(self, dim: int) -> nn.Module:
         return ConvModule(self, dim)
@@ -97,36 +108,3 @@ class ConvModule(nn.Module):
         z = F.conv2d(grid, self.depth.weight[..., None], self.depth.bias, groups=x.shape[1])
         z = z.permute(0, 2, 3, 1).flatten(0, 2)[place - gap]
         return self.out(self.act(self.norm(z, ctx)))  # type: ignore[no-any-return]
-
-
-class Residual(Config, frozen=True):
-    """One mixer with optional norms before it, on its branch and after the sum."""
-
-    name: str
-    mixer: Mixer
-    pre: Norm | None = None
-    branch: Norm | None = None
-    post: Norm | None = None
-    scale: float = 1.0
-    dropout: float = 0.0
-
-    def build(self, dim: int) -> nn.Module:
-        return ResidualModule(self, dim)
-
-
-class ResidualModule(nn.Module):
-    def __init__(self, config: Residual, dim: int) -> None:
-        super().__init__()
-        self.mixer = config.mixer.build(dim)
-        self.pre, self.branch, self.post = (n.build(dim, dim) if n else None for n in (config.pre, config.branch, config.post))
-        self.scale, self.dropout = config.scale, config.dropout
-
-    def forward(self, x: Tensor, ctx: Context) -> Tensor:
-        y = self.mixer(self.pre(x, ctx) if self.pre else x, ctx)
-        y = self.branch(y, ctx) if self.branch else y
-        y = F.dropout(y, self.dropout, self.training) if self.dropout else y
-        y = x + (y if self.scale == 1.0 else y * self.scale)
-        return self.post(y, ctx) if self.post else y
-
-
-Blocks = tuple[Residual, ...]

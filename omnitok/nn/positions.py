@@ -22,7 +22,32 @@ class Position(Config, frozen=True):
         """The named axes it reads."""
         return ()
 
+    def pairs(self) -> tuple[str, ...]:
+        """The names of the pairs it reads."""
+        return ()
+
     def build(self, heads: int, head_dim: int) -> nn.Module:
+        """A module that rotates (`RopeModule`), adds to scores (`Bias`), or adds what depends on the query (`ContentBias`)."""
+        raise NotImplementedError
+
+
+class Bias(nn.Module):
+    """Adds to the scores what structure alone decides; computed once per forward pass for all layers that share it."""
+
+    def bias(self, block: Block) -> Tensor | None:
+        """[B, H, Q, K], or None for nothing."""
+        raise NotImplementedError
+
+
+class ContentBias(nn.Module):
+    """Adds to the scores what depends on the queries too."""
+
+    def query(self, q: Tensor) -> Tensor:
+        """[N, H, K] queries as the dot product with the keys shall see them."""
+        return q
+
+    def content(self, q: Tensor, block: Block) -> Tensor:
+        """[B, H, Q, K], to be multiplied by the scale of the scores; q [B, Q, H, K] as they were before `query`."""
         raise NotImplementedError
 
 
@@ -56,7 +81,7 @@ class RopeModule(nn.Module):
         out = []
         for (axis, _), d in zip(self.config.over, self.dims, strict=True):
             values = layout.axis(axis).clamp(min=0).float()
-            rate = self.config.theta ** (-torch.arange(0, d, 2, device=values.device).float() / d)
+            rate = 1.0 / self.config.theta ** (torch.arange(0, d, 2, device=values.device).float() / d)
             angle = values[:, None, None] * rate
             out.append((angle.cos(), angle.sin()))
         return out
@@ -83,11 +108,14 @@ class PairTable(Position, frozen=True):
     name: str
     count: int
 
+    def pairs(self) -> tuple[str, ...]:
+        return (self.name,)
+
     def build(self, heads: int, head_dim: int) -> nn.Module:
         return PairTableModule(self, heads)
 
 
-class PairTableModule(nn.Module):
+class PairTableModule(Bias):
     def __init__(self, config: PairTable, heads: int) -> None:
         super().__init__()
         self.config = config

@@ -72,9 +72,56 @@ class TableModule(nn.Module):
         self.weight = nn.Parameter(torch.randn(config.vocab, dim) * INIT_STD)
 
     def forward(self, ids: Tensor, ctx: Context) -> Tensor:
-        x = F.embedding(ids.clamp(min=0), self.weight) * (ids >= 0).unsqueeze(-1)
-        x = x * self.scale if self.scale != 1.0 else x
-        return x.sum(-2) if ids.dim() == 2 else x
+        return look_up(ids, self.weight, self.scale)
+
+
+class Lookup(Step, frozen=True):
+    """Ids -> rows of a table that belongs to an earlier stream or another role, by its name, times `scale`."""
+
+    table: str
+    scale: float = 1.0
+
+    def out(self, width: int, dim: int) -> int:
+        return dim
+
+    def build(self, width: int, dim: int) -> nn.Module:
+        return LookupModule(self)
+
+
+class LookupModule(nn.Module):
+    def __init__(self, config: Lookup) -> None:
+        super().__init__()
+        self.table, self.scale = config.table, config.scale
+
+    def forward(self, ids: Tensor, ctx: Context) -> Tensor:
+        return look_up(ids, ctx.tables[self.table], self.scale)
+
+
+def look_up(ids: Tensor, table: Tensor, scale: float) -> Tensor:
+    """[n] or [n, c] ids -> [n, dim]: -1 gives zeros, columns are summed."""
+    x = F.embedding(ids.clamp(min=0), table) * (ids >= 0).unsqueeze(-1)
+    x = x * scale if scale != 1.0 else x
+    return x.sum(-2) if ids.dim() == 2 else x
+
+
+class Learned(Step, frozen=True):
+    """One learned vector for every token, whatever its id: a class token."""
+
+    def out(self, width: int, dim: int) -> int:
+        return dim
+
+    def build(self, width: int, dim: int) -> nn.Module:
+        return LearnedModule(dim)
+
+
+class LearnedModule(nn.Module):
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.vector = nn.Parameter(torch.randn(dim) * INIT_STD)
+
+    def forward(self, ids: Tensor, ctx: Context) -> Tensor:
+        """[n] ids -> [n, dim]."""
+        return self.vector.expand(len(ids), -1)
 
 
 class Linear(Step, frozen=True):
@@ -177,6 +224,32 @@ class Scale(Step, frozen=True):
     def build(self, width: int, dim: int) -> nn.Module:
         by = self.by
         return FunctionModule(lambda x: x * by)
+
+
+class Unit(Step, frozen=True):
+    """Scales every row to length 1."""
+
+    def build(self, width: int, dim: int) -> nn.Module:
+        return FunctionModule(lambda x: F.normalize(x, dim=-1))
+
+
+class Temperature(Step, frozen=True):
+    """Multiplies by exp of one learned number, as contrastive models do with their logits."""
+
+    log: float = math.log(1 / 0.07)
+    """start value"""
+
+    def build(self, width: int, dim: int) -> nn.Module:
+        return TemperatureModule(self.log)
+
+
+class TemperatureModule(nn.Module):
+    def __init__(self, log: float) -> None:
+        super().__init__()
+        self.log = nn.Parameter(torch.tensor(log))
+
+    def forward(self, x: Tensor, ctx: Context | None = None) -> Tensor:
+        return x * self.log.exp()
 
 
 class FunctionModule(nn.Module):

@@ -15,6 +15,7 @@ from torch import Tensor
 from ..batch import Ask, Document
 from ..config import Config
 from ..errors import ConfigError, unknown_name
+from ..model import READOUT
 from ..nn.steps import Linear, Logits, Step
 from ..sequence import Span, TokenSequence
 from ..tokenizer import Channel
@@ -29,7 +30,7 @@ class At:
     rng: random.Random
     """keyed by (seed, task, sample, purpose): equal wherever the document is made"""
     training: bool = True
-    readout: int = 1
+    readout: int = READOUT
     """id of this task's readout in the control channel"""
     readout_first: bool = False
     """whether the preset reads its first token instead of its last"""

@@ -10,11 +10,13 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from omnitok.model import Model, Stream, StreamModule, build
+from omnitok.assemble import build
+from omnitok.model import Model, Stream, StreamModule
 from omnitok.nn.attention import Attention
 from omnitok.nn.context import Context
-from omnitok.nn.mixers import MLP, Residual
+from omnitok.nn.mixers import MLP
 from omnitok.nn.norms import Norm
+from omnitok.nn.residual import Residual
 from omnitok.tokenizer import Channel
 from tests.bench.mix import mix, packed
 from tests.bench.timing import options, report

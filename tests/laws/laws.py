@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from omnitok.batch import Ask, Document, collate
+from omnitok.batch import Ask, Document, PackedBatch, collate
 from omnitok.generate import Session
 from omnitok.model import Transformer
 from omnitok.objectives import Objective
@@ -50,7 +50,7 @@ def answers(
     hidden = model.hidden(batch, backend=backend)
     assert len(set(batch.names)) == len(documents), "documents need names of their own"
     parts = {s: dict(zip(batch.names, h.split(list(batch.streams[s].layout.lengths)), strict=True)) for s, h in hidden.items()}
-    out = {task: model.answer(hidden[ask.stream], ask) for task, ask in batch.asks.items()}
+    out = {task: model.answer(hidden, ask) for task, ask in batch.asks.items()}
     loss = {task: objectives[task].loss(out[task], ask) for task, ask in batch.asks.items()}
     outs = {task: iter(_pieces(out[task], ask, documents, task)) for task, ask in batch.asks.items()}
     losses = {task: iter(loss[task].split([len(d.asks[task].weight) for d in documents if task in d.asks])) for task in loss}
@@ -136,10 +136,18 @@ def pieces(sequence: TokenSequence, cuts: Sequence[int]) -> Iterator[TokenSequen
 
 
 def cached_equals_full(
-    model: Transformer, parts: Sequence[Sequence[TokenSequence]], attend: Mapping[str, str] | None = None
+    model: Transformer,
+    parts: Sequence[Sequence[TokenSequence]],
+    attend: Mapping[str, str] | None = None,
+    memory: Mapping[str, Sequence[TokenSequence]] | None = None,
 ) -> None:
-    """Documents fed piece by piece to one session give the last rows that a full pass over the same tokens gives."""
-    session = Session(model, len(parts), attend=attend)
+    """Documents fed piece by piece to one session give the last rows that a full pass over the same tokens gives.
+
+    `memory` holds the streams that are read first, one sequence per document.
+    """
+    session, memory = Session(model, len(parts), attend=attend), memory or {}
+    if memory:
+        session.read(memory)
     so_far = [TokenSequence() for _ in parts]
     for turn in range(max(map(len, parts))):
         fed = [p[turn] if turn < len(p) else None for p in parts]
@@ -147,14 +155,26 @@ def cached_equals_full(
         so_far = [s if f is None else s + f for s, f in zip(so_far, fed, strict=True)]
         for i, sequence in enumerate(so_far):
             if len(sequence):
-                close(session.last[i], last_row(model, sequence, attend), f"document {i} after {turn + 1} pieces")
+                others = {name: sequences[i] for name, sequences in memory.items()}
+                close(session.last[i], last_row(model, sequence, attend, others), f"document {i} after {turn + 1} pieces")
 
 
 @torch.no_grad()
-def last_row(model: Transformer, sequence: TokenSequence, attend: Mapping[str, str] | None = None) -> Tensor:
-    """[D] the last hidden row of a full pass over one document."""
-    (name,) = model.streams
-    return model.hidden(collate([Document({name: sequence}, attend=attend or {})], model.schema))[name][-1]
+def last_row(
+    model: Transformer,
+    sequence: TokenSequence,
+    attend: Mapping[str, str] | None = None,
+    memory: Mapping[str, TokenSequence] | None = None,
+) -> Tensor:
+    """[D] the last hidden row of a full pass over one document; `memory` holds its other streams."""
+    document = Document({**(memory or {}), model.main: sequence}, attend=attend or {})
+    return model.hidden(floats(collate([document], model.schema), model))[model.main][-1]
+
+
+def floats(batch: PackedBatch, model: Transformer) -> PackedBatch:
+    """The batch with its numbers in the model's precision."""
+    dtype = next(model.parameters()).dtype
+    return batch.map(lambda x: x.to(dtype) if x.is_floating_point() else x)
 
 
 def answers_do_not_see_targets(

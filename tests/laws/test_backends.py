@@ -102,7 +102,7 @@ def test_backends_refuse_what_they_cannot_compute():
         run(CASES["plain"], "edges", x, layout)
     with pytest.raises(ConfigError, match="varlen backend is for plain causal or full"):
         run(CASES["window"], "varlen", x, layout)
-    with pytest.raises(ConfigError, match="flex backend takes the visibility rule"):
+    with pytest.raises(ConfigError, match="flex backend takes the rule"):
         run(CASES["pair biases"], "flex", x, layout)
     other = collate(DOCUMENTS[:2], SCHEMA).streams["main"].layout
     with pytest.raises(ConfigError, match="split backend is for self-attention"):

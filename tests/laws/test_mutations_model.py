@@ -15,7 +15,7 @@ from omnitok.nn.context import Context
 from omnitok.nn.mixers import ConvModule
 from omnitok.nn.norms import NormModule
 from omnitok.nn.positions import PairTableModule, RopeModule
-from omnitok.presets.generic import Conformer
+from omnitok.presets.reference.conformer import Conformer
 from tests.laws import worlds
 from tests.laws.attentions import equals_formula
 from tests.laws.laws import (

@@ -11,11 +11,13 @@ from omnitok.batch import Document, collate
 from omnitok.model import Model, Preset, Stream, Transformer
 from omnitok.nn.attention import Attention
 from omnitok.nn.context import Context
-from omnitok.nn.mixers import MLP, Conv, Residual
+from omnitok.nn.mixers import MLP, Conv
 from omnitok.nn.norms import Norm
 from omnitok.nn.positions import PairTable, Rope
+from omnitok.nn.residual import Residual
 from omnitok.objectives import At
-from omnitok.presets.generic import Conformer, Decoder, Encoder
+from omnitok.presets.generic import Decoder, Encoder
+from omnitok.presets.reference.conformer import Conformer
 from omnitok.sequence import TokenSequence
 from tests.laws import worlds
 from tests.laws.laws import answers, answers_do_not_see_targets, close, neighbours_do_not_matter, packed_equals_alone
@@ -126,7 +128,7 @@ def test_a_front_end_stays_inside_its_span():
 def embedded(model: Transformer, *sequences: TokenSequence) -> torch.Tensor:
     """[N, D] what the model makes of these documents' content before its first block."""
     stream = collate(sequences, model.schema, sort=False).streams["main"]
-    return model.embed(stream, model.streams["main"], stream.layout, Context(stream.layout, tables=model.tables()))
+    return model.embed(stream, "main", stream.layout, Context(stream.layout, tables=model.tables()))
 
 
 class Edges(Preset, frozen=True):

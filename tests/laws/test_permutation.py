@@ -9,9 +9,10 @@ from torch import Tensor
 from omnitok.batch import collate
 from omnitok.model import Model, Preset, Stream
 from omnitok.nn.attention import Attention
-from omnitok.nn.mixers import MLP, Residual
+from omnitok.nn.mixers import MLP
 from omnitok.nn.norms import Norm
 from omnitok.nn.positions import PairTable, Rope
+from omnitok.nn.residual import Residual
 from omnitok.sequence import TokenSequence
 from tests.laws import worlds
 from tests.laws.laws import close

@@ -10,12 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import omnitok as ot
+from omnitok.assemble import build
 from omnitok.batch import Document, collate
 from omnitok.errors import SequenceError
-from omnitok.model import Transformer, build
+from omnitok.model import Transformer
 from omnitok.nn.context import Context
 from omnitok.objectives import At, Classify, Ctc, Masked, Next, Objective
-from omnitok.presets.generic import Conformer, Decoder
+from omnitok.presets.generic import Decoder
+from omnitok.presets.reference.conformer import Conformer
 from omnitok.sequence import TokenSequence
 from omnitok.tokenizer import Channel
 from tests.laws.laws import answers_do_not_see_targets, cached_equals_full, close, packed_equals_alone, pieces, uncut
@@ -95,7 +97,7 @@ def test_two_objects_in_one_document_are_embedded_as_alone(name):
 
     def embedded(sequence: TokenSequence) -> torch.Tensor:
         stream = collate([sequence], model.schema).streams["main"]
-        return model.embed(stream, model.streams["main"], stream.layout, Context(stream.layout, tables=model.tables()))
+        return model.embed(stream, "main", stream.layout, Context(stream.layout, tables=model.tables()))
 
     with torch.no_grad():
         for one, two in zip(own.sequences, own.sequences[1:] + own.sequences[:1], strict=True):

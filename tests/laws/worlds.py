@@ -7,12 +7,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from omnitok.assemble import build
 from omnitok.batch import Document
-from omnitok.model import Model, Preset, Stream, Transformer, build
+from omnitok.model import Model, Preset, Stream, Transformer
 from omnitok.nn.attention import Attention
 from omnitok.nn.context import Context
-from omnitok.nn.mixers import MLP, Residual
+from omnitok.nn.mixers import MLP
 from omnitok.nn.norms import Norm
+from omnitok.nn.residual import Residual
 from omnitok.nn.steps import Axis, Linear, Step
 from omnitok.objectives import At, Classify, Ctc, Masked, Next, Objective, Regress
 from omnitok.presets.generic import Decoder

@@ -10,12 +10,13 @@ from torch import Tensor, nn
 
 from ...model import Model, Stream
 from ...nn.attention import Attention
-from ...nn.mixers import MLP, Residual
+from ...nn.mixers import MLP
 from ...nn.norms import Norm
+from ...nn.residual import Residual
 from ...nn.steps import INIT_STD, Act, Axis, AxisModule, Linear, Table, Tied
 from ...tokenizer import Channel
 from ...weights import Reference, Rule, Tie, affine, rule
-from .gpt2 import vocab_of
+from ._shared import vocab_of
 
 
 class TypeAxis(Axis, frozen=True):

@@ -16,7 +16,7 @@ from ...nn.norms import Norm
 from ...nn.steps import INIT_STD, Act, Affine, Axis, Linear, Step, Table
 from ...tokenizer import Channel
 from ...weights import Fixed, Reference, Rule, affine, rule
-from .gpt2 import prenorm_block, prenorm_rules
+from ._shared import prenorm_block, prenorm_rules
 
 
 class FirstRow(Step, frozen=True):

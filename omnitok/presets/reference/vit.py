@@ -6,38 +6,15 @@ import math
 from collections.abc import Mapping
 from typing import Annotated, ClassVar
 
-import torch
 from msgspec import Meta
-from torch import Tensor, nn
 
 from ...errors import ConfigError
 from ...model import Model, Stream
-from ...nn.context import Context
 from ...nn.norms import Norm
-from ...nn.steps import INIT_STD, Affine, Axis, Linear, Step
+from ...nn.steps import INIT_STD, Affine, Axis, Learned, Linear
 from ...tokenizer import Channel
 from ...weights import Cat, Reference, Rule, Shape, affine, rule
-from .gpt2 import prenorm_block
-
-
-class Learned(Step, frozen=True):
-    """One learned vector for every token, whatever its id: a class token."""
-
-    def out(self, width: int, dim: int) -> int:
-        return dim
-
-    def build(self, width: int, dim: int) -> nn.Module:
-        return LearnedModule(dim)
-
-
-class LearnedModule(nn.Module):
-    def __init__(self, dim: int) -> None:
-        super().__init__()
-        self.vector = nn.Parameter(torch.randn(dim) * INIT_STD)
-
-    def forward(self, ids: Tensor, ctx: Context) -> Tensor:
-        """[n] ids -> [n, dim]."""
-        return self.vector.expand(len(ids), -1)
+from ._shared import prenorm_block
 
 
 class ViT(Reference, frozen=True, kw_only=True):
