@@ -154,11 +154,10 @@ class Convolved(Preset, frozen=True):
 
 
 class Two(Preset, frozen=True):
-    """An encoder and a decoder."""
+    """Two towers."""
 
     def model(self, bound, channels):
-        cross = Residual("cross", Attention(2, source="memory"))
-        return Model({"encoder": Stream(16), "decoder": Stream(16, ((cross,),), memory="encoder")})
+        return Model({"encoder": Stream(16), "decoder": Stream(16)})
 
 
 @pytest.mark.parametrize(

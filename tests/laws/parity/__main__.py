@@ -20,7 +20,7 @@ def main() -> None:
         case = (CASES | PUBLISHED)[name]()
         double, single = (distance(case.got(case.model(t)), case.want(t)) for t in (torch.float64, torch.float32))
         print(f"{name:40s} fp64 {double:.1e}  fp32 {single:.1e}  {case.note}")
-    return None
+    return
 
 
 if __name__ == "__main__":
