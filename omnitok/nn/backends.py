@@ -226,7 +226,8 @@ def _remembered(q: Tensor, k: Tensor, v: Tensor, keys: Layout, spec: Spec, ctx: 
     assert ctx.layout is not None
     queries = ctx.layout
     block = ctx.once(("rows", id(queries), id(keys), False), lambda: grid_block(queries, keys, False))
-    return queries.grid.flat(_sdpa(queries.grid.rows(q), k, v, block, spec, ctx))
+    width = block.shape[2]  # the longest document may have been dropped since
+    return queries.grid.flat(_sdpa(queries.grid.rows(q), k[:, :width], v[:, :width], block, spec, ctx))
 
 
 def _sdpa(q: Tensor, k: Tensor, v: Tensor, block: Block, spec: Spec, ctx: Context) -> Tensor:
