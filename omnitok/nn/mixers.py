@@ -53,6 +53,8 @@ class MLP(Mixer, frozen=True):
     act: str = "gelu"
     gated: bool = False
     bias: bool = True
+    dropout: float = 0.0
+    """share of the hidden numbers that are dropped in training"""
 
     def build(self, dim: int) -> nn.Module:
         return MLPModule(self, dim)
@@ -61,13 +63,15 @@ class MLP(Mixer, frozen=True):
 class MLPModule(nn.Module):
     def __init__(self, config: MLP, dim: int) -> None:
         super().__init__()
-        self.act = activation(config.act)
+        self.act, self.dropout = activation(config.act), config.dropout
         self.up, self.down = linear(dim, config.hidden, config.bias), linear(config.hidden, dim, config.bias)
         self.gate = linear(dim, config.hidden, config.bias) if config.gated else None
 
     def forward(self, x: Tensor, ctx: Context) -> Tensor:
         up = self.up(x)
-        return self.down(self.act(up) if self.gate is None else self.act(self.gate(x)) * up)  # type: ignore[no-any-return]
+        hidden = self.act(up) if self.gate is None else self.act(self.gate(x)) * up
+        hidden = F.dropout(hidden, self.dropout, self.training) if self.dropout else hidden
+        return self.down(hidden)  # type: ignore[no-any-return]
 
 
 class Conv(Mixer, frozen=True):

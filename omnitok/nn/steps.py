@@ -233,6 +233,20 @@ class Unit(Step, frozen=True):
         return FunctionModule(lambda x: F.normalize(x, dim=-1))
 
 
+class Dropout(Step, frozen=True):
+    """Zeroes this share of all numbers in training, and scales up the rest."""
+
+    rate: float
+
+    def build(self, width: int, dim: int) -> nn.Module:
+        return DropoutModule(self.rate)
+
+
+class DropoutModule(nn.Dropout):
+    def forward(self, x: Tensor, ctx: Context | None = None) -> Tensor:
+        return super().forward(x)
+
+
 class Temperature(Step, frozen=True):
     """Multiplies by exp of one learned number, as contrastive models do with their logits."""
 
