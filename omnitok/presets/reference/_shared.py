@@ -18,10 +18,12 @@ def vocab_of(preset: Reference, channel: Channel) -> int:
     return channel.vocab
 
 
-def prenorm_block(heads: int, hidden: int, act: str, norm: Norm, dropout: float) -> tuple[Residual, ...]:
+def prenorm_block(
+    heads: int, hidden: int, act: str, norm: Norm, dropout: float, attention_dropout: float = 0.0
+) -> tuple[Residual, ...]:
     """Attention and MLP, each with its norm in front."""
     return (
-        Residual("attention", Attention(heads), pre=norm, dropout=dropout),
+        Residual("attention", Attention(heads, dropout=attention_dropout), pre=norm, dropout=dropout),
         Residual("mlp", MLP(hidden, act), pre=norm, dropout=dropout),
     )
 
