@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Literal, cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .batch import MASKED, Ask, Document, PackedBatch, Schema
@@ -54,6 +55,8 @@ class Stream(Config, frozen=True):
     dim: int
     blocks: tuple[tuple[Residual, ...], ...] = ()
     norm: Norm | None = None
+    dropout: float = 0.0
+    """share of the last rows' numbers that are dropped in training, behind the norm"""
     embed: dict[str, tuple[Step, ...]] = {}
     """role -> steps, for presets that bring their own"""
     steps: tuple[Step, ...] = ()
@@ -143,7 +146,8 @@ class StreamModule(nn.Module):
         for number in self.config.schedule or range(len(self.blocks)):
             for residual in cast(nn.ModuleDict, self.blocks[number]).values():
                 x = residual(x, ctx)
-        return self.norm(x, ctx) if self.norm else x
+        x = self.norm(x, ctx) if self.norm else x
+        return F.dropout(x, self.config.dropout, self.training) if self.config.dropout else x
 
 
 class Transformer(nn.Module):
