@@ -1,0 +1,86 @@
+"""Lists of who sees whom, as flat rows, and sums along them: all of it linear in the length of the list.
+
+Shape letters: N queries, M keys, E pairs of a query and a key, H heads.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from ..layout import Layout
+from .block import Block, grid_block
+from .context import Context
+
+Edges = tuple[Tensor, Tensor]
+"""[E] rows of the queries and [E] rows of the keys"""
+
+
+def along_pairs(ctx: Context, name: str, loops: Literal["given", "once"] = "given") -> Edges:
+    """The pairs of a name that the visibility rule allows. Parallel pairs count as often as they are listed, and so do
+    pairs of a token with itself; "once": every token sees itself exactly once, whatever is listed.
+    """
+    layout = ctx.layout
+    assert layout is not None
+    return ctx.once(("pairs", id(layout), name, loops), lambda: _listed(layout, name, loops))  # type: ignore[no-any-return]
+
+
+def _listed(layout: Layout, name: str, loops: str) -> Edges:
+    i, j = layout.pairs[name][0]
+    keep = (layout.segment[i] == layout.segment[j]) & (layout.order[j] <= layout.order[i])
+    return _with_loops(i[keep], j[keep], torch.arange(len(layout), device=i.device), loops)
+
+
+def _with_loops(i: Tensor, j: Tensor, own: Tensor, loops: str) -> Edges:
+    """`own`: for every query, itself among the keys."""
+    if loops == "given":
+        return i, j
+    keep = own[i] != j
+    return torch.cat([i[keep], torch.arange(len(own), device=i.device)]), torch.cat([j[keep], own])
+
+
+def visible(ctx: Context, queries: Layout, keys: Layout, ordered: bool) -> Edges:
+    """All that the rule allows: keys of the same document, and where `ordered` none that comes later."""
+    return ctx.once(("visible", id(queries), id(keys), ordered), lambda: _visible(queries, keys, ordered))  # type: ignore[no-any-return]
+
+
+def _visible(queries: Layout, keys: Layout, ordered: bool) -> Edges:
+    allowed = grid_block(queries, keys, ordered).allowed
+    assert allowed is not None
+    row, i, j = allowed.nonzero().unbind(1)
+    return queries.grid.index[row, i], keys.grid.index[row, j]
+
+
+def held(ctx: Context, name: str | None, loops: Literal["given", "once"] = "given") -> Edges:
+    """In a session: new queries, and keys as rows of the flattened slots [documents * width]."""
+    assert ctx.cache is not None and ctx.layout is not None
+    block: Block = ctx.once("cache", ctx.cache.block)
+    grid, (_, length, width) = ctx.layout.grid, block.shape
+    allowed = block.allowed if block.allowed is not None else torch.ones(block.shape, dtype=torch.bool, device=grid.index.device)
+    cells = allowed.flatten().nonzero()[:, 0]
+    if name is not None:
+        cells = block.pairs[name][0] if name in block.pairs else cells[:0]
+        cells = cells[allowed.flatten()[cells]]
+    row = cells // width
+    i, j = grid.index.flatten()[row], row // length * width + cells % width
+    return _with_loops(i, j, ctx.layout.segment * width + ctx.cache.slot, loops if name is not None else "given")
+
+
+def total(x: Tensor, at: Tensor, rows: int) -> Tensor:
+    """[E, ...] summed by row: [rows, ...]."""
+    return x.new_zeros(rows, *x.shape[1:]).index_add(0, at, x)
+
+
+def count(at: Tensor, rows: int) -> Tensor:
+    """[rows] how many of `at` are each row."""
+    return torch.bincount(at, minlength=rows)
+
+
+def shares(score: Tensor, at: Tensor, rows: int) -> Tensor:
+    """The softmax of scores [E, H] over all that belong to one row."""
+    index = at[:, None].expand_as(score)
+    top = score.detach().new_full((rows, score.shape[1]), -torch.inf).scatter_reduce(0, index, score.detach(), "amax")
+    weight = (score - top[at]).exp()
+    return weight / total(weight, at, rows)[at]
