@@ -10,7 +10,8 @@ from omnitok.errors import ConfigError, SequenceError
 from omnitok.generate import Session
 from omnitok.model import Model, Preset, Stream
 from omnitok.nn.attention import Attention
-from omnitok.nn.mixers import MLP, Conv
+from omnitok.nn.conv import Conv
+from omnitok.nn.mixers import MLP
 from omnitok.nn.norms import Norm
 from omnitok.nn.positions import PairTable, Rope
 from omnitok.nn.residual import Residual

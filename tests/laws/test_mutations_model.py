@@ -12,7 +12,7 @@ from omnitok.nn import backends, steps
 from omnitok.nn.block import Block, dense_block, grid_block
 from omnitok.nn.cache import Cache
 from omnitok.nn.context import Context
-from omnitok.nn.mixers import ConvModule
+from omnitok.nn.conv import ConvModule
 from omnitok.nn.norms import NormModule
 from omnitok.nn.positions import PairTableModule, RopeModule
 from omnitok.presets.reference.conformer import Conformer

@@ -11,7 +11,8 @@ from omnitok.batch import Document, collate
 from omnitok.model import Model, Preset, Stream, Transformer
 from omnitok.nn.attention import Attention
 from omnitok.nn.context import Context
-from omnitok.nn.mixers import MLP, Conv
+from omnitok.nn.conv import Conv
+from omnitok.nn.mixers import MLP
 from omnitok.nn.norms import Norm
 from omnitok.nn.positions import PairTable, Rope
 from omnitok.nn.residual import Residual

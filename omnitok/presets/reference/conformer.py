@@ -7,7 +7,8 @@ from typing import Annotated, ClassVar, Literal
 from msgspec import Meta
 
 from ...nn.attention import Attention
-from ...nn.mixers import MLP, Conv
+from ...nn.conv import Conv
+from ...nn.mixers import MLP
 from ...nn.norms import Norm
 from ...nn.positions import Position
 from ...nn.residual import Residual
