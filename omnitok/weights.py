@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from itertools import chain
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, cast
 
 import torch
 from torch import Tensor
@@ -237,6 +237,12 @@ class Reference(Preset, frozen=True):
     """objectives that it is made for, by their names in a recipe"""
     published: ClassVar[Mapping[str, Size]] = {}
     """name of the published model -> its size; the first is the default"""
+    model_types: ClassVar[tuple[str, ...]] = ()
+    """`model_type` in the `config.json` files that `from_config` reads, beside the preset's own name"""
+    surplus: ClassVar[tuple[str, ...]] = ()
+    """patterns of tensors that published files may hold beside the model: buffers, heads of a pretraining task"""
+    unread: ClassVar[tuple[str, ...]] = ()
+    """patterns of tensors that files may hold beside the weights and nothing reads: masks, tables of angles"""
 
     def rules(self, bound: Mapping[str, Channel]) -> list[Rule]:
         """The weight map over `streams.*`, for the channels bound to its roles."""
@@ -263,8 +269,9 @@ def import_weights(model: Transformer, theirs: State, leave_out: Iterable[str] =
     the one whose keys are most like these. Raises CheckpointError naming the keys or shapes that do not fit, and
     changes nothing then.
     """
-    kept = {k: v for k, v in theirs.items() if not _matches(k, leave_out)}
     maps = _maps(model)
+    leave_out = [*leave_out, *cast(Reference, model.preset).unread]
+    kept = {k: v for k, v in theirs.items() if not _matches(k, leave_out)}
     made = load(_map(maps, layout or _nearest(maps, kept)), kept)
     own = {k: v for k, v in model.state_dict().items() if k.startswith("streams.")}
     if made.keys() != own.keys():

@@ -81,10 +81,13 @@ class RopeModule(nn.Module):
         out = []
         for (axis, _), d in zip(self.config.over, self.dims, strict=True):
             values = layout.axis(axis).clamp(min=0).float()
-            rate = 1.0 / self.config.theta ** (torch.arange(0, d, 2, device=values.device).float() / d)
-            angle = values[:, None, None] * rate
+            angle = values[:, None, None] * self.rate(d, values.device)
             out.append((angle.cos(), angle.sin()))
         return out
+
+    def rate(self, dims: int, device: torch.device) -> Tensor:
+        """Radians per place, [dims / 2]."""
+        return 1.0 / self.config.theta ** (torch.arange(0, dims, 2, device=device).float() / dims)
 
     def rotate(self, x: Tensor, tables: list[tuple[Tensor, Tensor]]) -> Tensor:
         out, at = [], 0

@@ -7,11 +7,14 @@ ones. Our documents are packed, the reference runs them one by one.
 
 import importlib
 import pkgutil
+import sys
+import types
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -134,7 +137,7 @@ class Case:
     def want(self, dtype: torch.dtype = torch.float32) -> Answers:
         """The reference's answers, document by document."""
         reference = self.reference.to(dtype)
-        with quiet():
+        with quiet(), own_precision(reference, dtype):
             each = [self.answer(reference, cast(raw, dtype)) for raw in self.raw]
         self.reference.float()
         return {task: torch.cat([answers[task] for answers in each]) for task in each[0]}
@@ -153,6 +156,26 @@ class Case:
             parts = dict(zip(batch.names, hidden[stream].split(list(batch.streams[stream].layout.lengths)), strict=True))
             out[stream] = torch.cat([parts[f"document {i}"] for i in range(len(self.raw))])
         return out
+
+
+class Double(types.ModuleType):
+    """torch, where `torch.float32` is double precision."""
+
+    float32 = torch.float64
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(torch, name)
+
+
+@contextmanager
+def own_precision(reference: nn.Module, dtype: torch.dtype) -> Iterator[None]:
+    """In double precision, the reference's own code without its casts to single precision (norms, softmax)."""
+    files = {type(m).__module__ for m in reference.modules()} if dtype == torch.float64 else set()
+    with ExitStack() as stack:
+        for name in files:
+            if name.startswith("transformers.models."):
+                stack.enter_context(patch.object(sys.modules[name], "torch", Double("torch")))
+        yield
 
 
 def cast(raw: Any, dtype: torch.dtype) -> Any:
