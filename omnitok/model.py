@@ -73,9 +73,15 @@ class Stream(Config, frozen=True):
     """numbers of the blocks in the order in which they run, where not each runs once (weights shared across depth)"""
     losses: tuple[ExtraLoss, ...] = ()
     """what is added to the losses of the tasks, in training"""
+    width: int | None = None
+    """columns of what is embedded, where it is the first layer that makes them `dim`; None: dim"""
 
     def mixers(self) -> Iterator[Mixer]:
         return (part for block in self.blocks for r in block for part in r.mixer.parts())
+
+    def embedded(self) -> int:
+        """Columns in front of the first block."""
+        return self.width or self.dim
 
 
 class Model(Config, frozen=True):
@@ -114,10 +120,10 @@ class StreamModule(nn.Module):
 
     def __init__(self, config: Stream, sizes: Mapping[str, int]) -> None:
         super().__init__()
-        dim = config.dim
+        dim, width = config.dim, config.embedded()
         self.config = config
-        self.embed = named_modules({r: Pipeline(s, sizes.get(r, 0), dim) for r, s in config.embed.items()}, "role")
-        self.steps = Pipeline(config.steps, dim, dim)
+        self.embed = named_modules({r: Pipeline(s, sizes.get(r, 0), width) for r, s in config.embed.items()}, "role")
+        self.steps = Pipeline(config.steps, width, width)
         self.blocks = nn.ModuleList(nn.ModuleDict({r.name: r.build(dim) for r in block}) for block in config.blocks)
         self.norm = config.norm.build(dim, dim) if config.norm else None
         self.heads = named_modules({h: Pipeline(s, dim, dim) for h, s in config.heads.items()}, "head")
@@ -168,15 +174,15 @@ class Transformer(nn.Module):
         self.preset: Preset | None = None
         self.main = list(config.streams)[-1]
         """the stream that tasks read and sessions extend: the last"""
-        self.dim = config.streams[self.main].dim
+        self.dim, self.width = config.streams[self.main].dim, config.streams[self.main].embedded()
         bound = set(roles.values())
         free = {n: c for n, c in channels.items() if n not in bound or n == CONTROL}
         sizes = {role: channels[c].size for role, c in roles.items()}
         self.streams = nn.ModuleDict({n: StreamModule(s, sizes) for n, s in config.streams.items() if s.like is None})
         close = (norm,) if norm is not None else ()
-        self.channels = named_modules({n: Pipeline((*c.steps(), *close), c.size, self.dim) for n, c in free.items()}, "channel")
+        self.channels = named_modules({n: Pipeline((*c.steps(), *close), c.size, self.width) for n, c in free.items()}, "channel")
         self.axis_names = {n: tuple(a.axis for a in c.axes) for n, c in free.items()}
-        self.axes = named_modules({a.axis: a.build(self.dim, self.dim) for a in shared_axes(free)}, "axis")
+        self.axes = named_modules({a.axis: a.build(self.width, self.width) for a in shared_axes(free)}, "axis")
         self.preset_heads = {f"{s}:{h}": (s, h) for s, c in config.streams.items() for h in c.heads}
         """head -> (stream, name there): as "<stream>:<head>", and by the name that an objective gives it"""
         self.heads = named_modules(dict(self._own_heads(heads)), "head")
@@ -197,7 +203,7 @@ class Transformer(nn.Module):
     def _resolve(self, step: Step) -> Step:
         if not isinstance(step, Logits):
             return step
-        tied = self.config.tie and step.channel in self.tables()
+        tied = self.config.tie and self.width == self.dim and step.channel in self.tables()
         return Tied(step.channel, step.vocab) if tied else Linear(step.vocab, bias=False)
 
     def stream_modules(self) -> Iterator[tuple[str, StreamModule]]:
@@ -269,7 +275,7 @@ class Transformer(nn.Module):
             if channel in of_channel:
                 y = self._masked(module.embed[of_channel[channel]](content.value, local), content.rows, layout)
             elif channel in self.channels:
-                if module.config.dim != self.dim:
+                if module.config.embedded() != self.width:
                     raise ConfigError(f"channel {channel!r} is embedded for stream {self.main!r}; {name!r} is of another dim")
                 y = self._masked(self.channels[channel](content.value, local), content.rows, layout)
                 for axis in self.axis_names[channel]:
@@ -279,7 +285,7 @@ class Transformer(nn.Module):
             parts.append(y)
             rows.append(content.rows)
         if not parts:
-            return next(self.parameters()).new_zeros(0, module.config.dim)
+            return next(self.parameters()).new_zeros(0, module.config.embedded())
         place = torch.cat(rows)
         back = torch.empty_like(place)
         back[place] = torch.arange(len(place), device=place.device)
@@ -290,7 +296,7 @@ class Transformer(nn.Module):
         if MASKED not in layout.axes:
             return y
         hidden = layout.axes[MASKED][rows] >= 0
-        if y.shape[1] != self.dim:
+        if y.shape[1] != self.width:
             return y
         blank = self.channels[CONTROL](rows.new_zeros(1), Context())
         return torch.where(hidden[:, None], blank.to(y.dtype), y)
