@@ -28,6 +28,7 @@ from .nn.norms import Norm
 from .nn.residual import Residual
 from .nn.steps import Axis, AxisModule, Linear, Logits, Pipeline, Step, TableModule, Tied
 from .tokenizer import Channel
+from .sequence import Span, TokenSequence
 
 CONTROL = "control"
 """The core's own channel: id 0 is the vector of masked content, id 1 the start of a sequence whose channel has no id for
@@ -37,6 +38,10 @@ READOUT = 2
 
 Memory = Mapping[str, tuple[Tensor, Layout]]
 """stream -> its last hidden rows and their layout"""
+def start_of(name: str, channel: Channel) -> TokenSequence:
+    """The token that a decoder of this channel begins with: the channel's own `start`, or the core's."""
+    own = channel.start is not None
+    return TokenSequence((Span(name if own else CONTROL, torch.tensor([channel.start if own else START])),))
 
 
 class ExtraLoss(Config, frozen=True):

@@ -104,7 +104,8 @@ class Tasks:
         name = name or task
         document = self.recipe.preset().prepare(self.compose(config, sample, None if key is None else chance(key, "crop")))
         if config.truncate:
-            document, name = _truncate(document, self.recipe.train.budget - objective.reads_out(), name)
+            budget = self.recipe.train.budget
+            document, name = _truncate(document, budget - objective.added(budget), name)
         readout = READOUT + self.readouts.index(task) if task in self.readouts else 0
         rng = chance(key or f"{self.recipe.train.seed}/{name}", "mark")
         at = At(task, self.channels, rng, key is not None, readout, self.readout_first)

@@ -1,11 +1,13 @@
 """Objectives: each owns its whole question, from what is asked to the score and the decoded answer."""
 
 from .base import At, Objective
+from .corrupt import Corrupt
 from .label import Classify, Regress
 from .masked import Masked
 from .next import Next
+from .seq2seq import Seq2Seq
 from .transcribe import Ctc
 
-BUILT_IN: tuple[type[Objective], ...] = (Next, Masked, Classify, Regress, Ctc)
+BUILT_IN: tuple[type[Objective], ...] = (Next, Masked, Classify, Regress, Ctc, Seq2Seq, Corrupt)
 
-__all__ = ["BUILT_IN", "At", "Classify", "Ctc", "Masked", "Next", "Objective", "Regress"]
+__all__ = ["BUILT_IN", "At", "Classify", "Corrupt", "Ctc", "Masked", "Next", "Objective", "Regress", "Seq2Seq"]

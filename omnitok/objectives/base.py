@@ -71,6 +71,10 @@ class Objective(Config, frozen=True):
         """Whether it adds a readout token."""
         return False
 
+    def added(self, tokens: int) -> int:
+        """Most tokens that `mark` adds to a document of so many."""
+        return int(self.reads_out())
+
 
 def channel_of(name: str, channels: Mapping[str, Channel], objective: Objective) -> Channel:
     """The channel an objective is on, or the error that names the ones there are."""

@@ -18,6 +18,9 @@ BLOCK = 1 << 16
 _SEAM = re.compile(r"(?<=\S)(?= \S)|(?<=\S\n)(?=\S)")
 """Places where a byte-level pre-tokenizer always parts words: before a single space, behind a single newline."""
 
+_SENTINEL = re.compile(r"<extra_id_(\d+)>")
+"""T5's tokens that stand for spans taken out, numbered from the first span on."""
+
 
 def train(texts: Iterable[str], size: int) -> bytes:
     """The `tokenizer.json` of a byte-level BPE with at most `size` pieces, all 256 bytes among them."""
@@ -67,6 +70,8 @@ class Subwords:
         self.unknown = self.bpe.token_to_id(model["unk_token"]) if model.get("unk_token") else model.get("unk_id")
         added = self.bpe.get_added_tokens_decoder()
         self.special = {i for i, token in added.items() if token.special and i != self.unknown}
+        numbered = {int(m[1]): i for i in self.special if (m := _SENTINEL.fullmatch(self.bpe.id_to_token(i)))}
+        self.sentinels = tuple(numbered[k] for k in sorted(numbered))
         steps = _steps(plain.get("pre_tokenizer"))
         self.byte_level = bool(steps) and steps[-1]["type"] == "ByteLevel"
         words = self.byte_level and (steps[-1].get("use_regex", True) or len(steps) > 1)
@@ -90,6 +95,10 @@ class Subwords:
         """The id of a special token, by its name."""
         found = self.bpe.token_to_id(token)
         return found if found in self.special else None
+
+    def special_name(self, number: int) -> str | None:
+        """The name of a special token, by its id."""
+        return self.bpe.id_to_token(number) if number in self.special else None
 
     def special_names(self) -> list[str]:
         return [self.bpe.id_to_token(i) for i in sorted(self.special)]

@@ -38,6 +38,12 @@ class TextTokenizer(Tokenizer, frozen=True, kw_only=True):
     end_token: Annotated[
         str | None, msgspec.Meta(description="the special token of a loaded tokenizer.json that ends a text; unset: one more id")
     ] = None
+    start_token: Annotated[
+        str | None, msgspec.Meta(description="the special token of a loaded tokenizer.json that a decoder begins with")
+    ] = None
+    sentinels: Annotated[
+        int, msgspec.Meta(ge=0, description="more ids that stand for spans taken out; a loaded tokenizer.json's own come first")
+    ] = 0
     max_bytes: Annotated[
         int, msgspec.Meta(ge=1, description="longest text in bytes of UTF-8; a file's size is checked first")
     ] = 1 << 24
@@ -51,30 +57,39 @@ class TextTokenizer(Tokenizer, frozen=True, kw_only=True):
                 bpe.load(self.state)
             except InputError as error:
                 raise InputError(f"{self.file or 'state of the tokenizer'}: {error}") from None
-        if self.end_token is not None and self._named_end() is None:
-            names = bpe.load(self.state).special_names() if self.state else []
-            hint = did_you_mean(self.end_token, names, "special tokens") if names else "it needs a `file` with special tokens"
-            raise ConfigError(f"tokenizer 'text': no special token {self.end_token!r} to use as `end_token`; {hint}")
+        for field, token in (("end_token", self.end_token), ("start_token", self.start_token)):
+            if token is not None and self._named(token) is None:
+                names = bpe.load(self.state).special_names() if self.state else []
+                hint = did_you_mean(token, names, "special tokens") if names else "it needs a `file` with special tokens"
+                raise ConfigError(f"tokenizer 'text': no special token {token!r} to use as `{field}`; {hint}")
 
-    def _named_end(self) -> int | None:
-        return bpe.load(self.state).special_id(self.end_token) if self.state and self.end_token else None
+    def _named(self, token: str | None) -> int | None:
+        return bpe.load(self.state).special_id(token) if self.state and token else None
 
     @property
     def _size(self) -> int:
         return bpe.load(self.state).size if self.state else BYTES
 
     @property
-    def _vocab(self) -> int:
+    def _named_size(self) -> int:
+        """Ids below the reserved sentinels."""
         return max(self._size, self.end + 1)
+
+    @property
+    def _vocab(self) -> int:
+        return self._named_size + self.sentinels
 
     @property
     def end(self) -> int:
         """The id that closes a text."""
-        named = self._named_end()
+        named = self._named(self.end_token)
         return self._size if named is None else named
 
     def channels(self) -> dict[str, Channel]:
-        return {self.channel(): Channel(vocab=self._vocab, end=self.end)}
+        own = bpe.load(self.state).sentinels if self.state else ()
+        sentinels = (*own, *range(self._named_size, self._vocab))
+        start = self._named(self.start_token)
+        return {self.channel(): Channel(vocab=self._vocab, start=start, end=self.end, sentinels=sentinels)}
 
     def encode(self, raw: str) -> TokenSequence:
         data = self._utf8(raw)
@@ -99,7 +114,7 @@ class TextTokenizer(Tokenizer, frozen=True, kw_only=True):
         return data
 
     def decode(self, tokens: TokenSequence) -> str:
-        """The text; `end` is dropped. A piece of a text is a text, so cropped and joined sequences decode too.
+        """The text; `end` and sentinels are dropped. A piece of a text is a text, so cropped and joined sequences decode too.
 
         Bytes that are no UTF-8, as at the edge of a crop, become U+FFFD.
         """
@@ -111,7 +126,7 @@ class TextTokenizer(Tokenizer, frozen=True, kw_only=True):
         wrong = ids[(ids < 0) | (ids >= self._vocab)]
         if len(wrong):
             raise InputError(f"id {int(wrong[0])} of channel {name!r} is outside its vocabulary of {self._vocab}")
-        ids = ids[ids != self.end]
+        ids = ids[(ids != self.end) & (ids < self._named_size)]
         if self.state is None:
             return ids.numpy().astype(np.uint8).tobytes().decode(errors="replace")
         return bpe.load(self.state).decode(ids.tolist())
@@ -125,31 +140,34 @@ class TextTokenizer(Tokenizer, frozen=True, kw_only=True):
         if self.file is not None:
             return self
         texts = (self._utf8(text).decode() for text in samples)
-        return msgspec.structs.replace(self, state=bpe.train(texts, self.vocab_size - 1), end_token=None)
+        return msgspec.structs.replace(self, state=bpe.train(texts, self.vocab_size - 1), end_token=None, start_token=None)
 
     def save_pretrained(self, folder: Path) -> None:
-        """Write `tokenizer.json`, and `tokenizer_config.json` where a special token of it ends a text."""
+        """Write `tokenizer.json`, and `tokenizer_config.json` where a special token of it starts or ends a text."""
         if self.state is None:
             raise InputError("tokenizer 'text' is unfitted: `fit` it, or load a tokenizer.json, before saving one")
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "tokenizer.json").write_bytes(self.state)
-        if self.end_token is not None:
-            (folder / "tokenizer_config.json").write_text(json.dumps({"eos_token": self.end_token}))
+        named = {"bos_token": self.start_token, "eos_token": self.end_token}
+        if any(named.values()):
+            (folder / "tokenizer_config.json").write_text(json.dumps({k: v for k, v in named.items() if v is not None}))
 
     @classmethod
     def from_pretrained(cls, folder: Path) -> Self:
-        """Read `tokenizer.json`; the `eos_token` of `tokenizer_config.json`, where there is one, becomes `end_token`."""
-        path, config = Path(folder) / "tokenizer.json", Path(folder) / "tokenizer_config.json"
-        state, end = read_bytes(path, 1 << 28), None
+        """Read `tokenizer.json`; `eos_token` of `tokenizer_config.json`, where there is one, becomes `end_token`.
+
+        `start_token` is what `decoder_start_token_id` of a `config.json` beside them names, else `bos_token`.
+        """
+        path = Path(folder) / "tokenizer.json"
+        state = read_bytes(path, 1 << 28)
+        named = {k: _content(v) for k, v in _read_json(Path(folder) / "tokenizer_config.json").items() if k in _NAMED}
+        first = _read_json(Path(folder) / "config.json").get("decoder_start_token_id")
         try:
-            if config.is_file():
-                eos = json.loads(read_bytes(config, 1 << 24)).get("eos_token")
-                end = eos.get("content") if isinstance(eos, dict) else eos
-        except (ValueError, AttributeError, RecursionError) as error:
-            raise InputError(f"{config}: not a tokenizer_config.json ({error})") from None
-        try:
-            return cls(state=state, end_token=end)
+            known = bpe.load(state)
+            start = known.special_name(first) if isinstance(first, int) else named.get("bos_token")
+            start = None if start is None or known.special_id(start) is None else start
+            return cls(state=state, end_token=named.get("eos_token"), start_token=start)
         except (InputError, ConfigError) as error:
             raise InputError(f"{path}: {error}") from None
 
@@ -185,6 +203,26 @@ class TextTokenizer(Tokenizer, frozen=True, kw_only=True):
         marks = marks[first : first + len(tokens)]
         marks += [(len(raw), len(raw))] * (len(tokens) - len(marks))
         return Picture("text", raw, marks, f"{len(tokens)} tokens, {len(raw)} characters")
+
+
+_NAMED = ("bos_token", "eos_token")
+
+
+def _content(token: Any) -> Any:
+    return token.get("content") if isinstance(token, dict) else token
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    """An object in a file; empty where there is no file. Raises InputError."""
+    if not path.is_file():
+        return {}
+    try:
+        found = json.loads(read_bytes(path, 1 << 24))
+        if not isinstance(found, dict):
+            raise ValueError("it holds no object")
+        return found
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: not a {path.name} ({error})") from None
 
 
 def check_fields(tokenizer: Tokenizer) -> None:
