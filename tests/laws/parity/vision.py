@@ -1,14 +1,17 @@
-"""Parity cases: models of image patches."""
+"""Parity cases: models of patches."""
 
 import torch
 from torch import Tensor
 
 from omnitok import presets
-from omnitok.batch import Document
+from omnitok.batch import Ask, Document
 from omnitok.model import CONTROL
+from omnitok.nn.mixers import MLP
+from omnitok.nn.tokenmlp import TokenMLP
 from omnitok.sequence import Span, TokenSequence
 from omnitok.tokenizer import Channel
-from tests.laws.parity.case import DEPTH, DIM, HEADS, READ, SMALL, Case, asked, case, library, noise, published
+from tests.laws.parity.case import DEPTH, DIM, HEADS, HIDDEN, READ, SMALL, Case, asked, case, library, noise, published
+from tests.laws.parity.wrong import mixers, post_norm, streams
 
 MEAN, STD = 127.0, 64.0
 
@@ -20,22 +23,42 @@ def patches(pixels: Tensor, size: int) -> Tensor:
     return raw.view(3, rows, size, -1, size).permute(1, 3, 0, 2, 4).reshape(-1, 3 * size * size)
 
 
-def picture(pixels: Tensor, size: int) -> Document:
+def behind_a_class_token(pixels: Tensor, size: int) -> Document:
     sequence = TokenSequence((Span(CONTROL, READ), Span("image", features=patches(pixels, size))))
     return Document({"main": sequence}, {"label": asked("main:class", torch.tensor([0]))})
 
 
-def vision_model(fresh, preset, size: int, side: int, **more) -> Case:
-    """A classifier of square pictures behind a class token."""
+def averaged(pixels: Tensor, size: int) -> Document:
+    """All rows asked as one group."""
+    sequence = TokenSequence((Span("image", features=patches(pixels, size)),))
+    rows = torch.arange(len(sequence))
+    ask = Ask("main:class", rows, torch.zeros(1), torch.ones(1), torch.zeros_like(rows))
+    return Document({"main": sequence}, {"label": ask})
+
+
+def vision_model(fresh, preset, size: int, side: int, document=behind_a_class_token, **more) -> Case:
+    """A classifier of square pictures."""
     return Case(
         fresh,
         preset,
         {"image": Channel(width=(3 * size * size,), mean=MEAN, std=STD)},
         [noise(3, side, side, seed=i) for i in range(3)],
-        lambda pixels: picture(pixels, size),
-        lambda reference, pixels: {"label": reference(pixels[None])},
+        lambda pixels: document(pixels, size),
+        lambda reference, pixels: {"label": getattr(out := reference(pixels[None]), "logits", out)},
         **more,
     )
+
+
+def unnormalised(preset):
+    """Raw pixels, whatever the channel's mean and deviation."""
+    return streams(lambda s: s.replace(embed={**s.embed, "patches": s.embed["patches"][1:]}))(preset)
+
+
+WRONG = {
+    "tanh gelu": lambda p: p.replace(act="gelu_tanh"),
+    "eps 1e-5": lambda p: p.replace(eps=1e-5),
+    "raw pixels": unnormalised,
+}
 
 
 @case("vit")
@@ -49,7 +72,45 @@ def vit() -> Case:
         8,
         32,
         note="timm VisionTransformer",
-        wrong={"tanh gelu": lambda p: p.replace(act="gelu_tanh"), "eps 1e-5": lambda p: p.replace(eps=1e-5)},
+        wrong={**WRONG, "norms behind the sums": post_norm},
+    )
+
+
+def hf_vit(**settings):
+    hf = library("transformers")
+    return lambda: hf.ViTForImageClassification(hf.ViTConfig(**settings))
+
+
+@case("vit: transformers")
+def vit_of_transformers() -> Case:
+    settings = {"hidden_size": DIM, "num_hidden_layers": DEPTH, "num_attention_heads": HEADS, "intermediate_size": HIDDEN}
+    return vision_model(
+        hf_vit(**settings, image_size=32, patch_size=8, num_labels=7, qkv_bias=False),
+        presets.vit(**SMALL, hidden=HIDDEN, patch=(3, 8, 8), patches=16, classes=7, bias=False, eps=1e-12),
+        8,
+        32,
+        note="transformers.ViTForImageClassification",
+        initial=False,  # the preset starts as timm's
+        wrong={**WRONG, "biases": lambda p: p.replace(bias=True)},
+    )
+
+
+@case("mixer")
+def mixer() -> Case:
+    timm = library("timm")
+    return vision_model(
+        lambda: timm.models.mlp_mixer.MlpMixer(img_size=32, patch_size=8, embed_dim=DIM, num_blocks=DEPTH, num_classes=7),
+        presets.mixer(dim=DIM, depth=DEPTH, patch=(3, 8, 8), patches=16, classes=7),
+        8,
+        32,
+        averaged,
+        tuned=lambda reference: reference.stem.proj.weight.mul_(0.05),  # else no epsilon is seen behind it
+        note="timm MlpMixer",
+        wrong={
+            **WRONG,
+            "tanh gelu along places only": mixers(TokenMLP, mlp=MLP(DIM // 2, "gelu_tanh")),
+            "a row for the mean": streams(lambda s: s.replace(heads={"class": s.heads["class"][1:]})),
+        },
     )
 
 
@@ -57,3 +118,15 @@ def vit() -> Case:
 def vit_base() -> Case:
     timm = library("timm")
     return vision_model(lambda: timm.models.vision_transformer.VisionTransformer(), presets.vit(), 16, 224, note="timm")
+
+
+@published("vit-base-patch16-224: transformers")
+def vit_base_of_transformers() -> Case:
+    return vision_model(hf_vit(num_labels=1000), presets.vit(eps=1e-12), 16, 224, note="transformers")
+
+
+@published("mixer-b16-224")
+def mixer_b16() -> Case:
+    timm = library("timm")
+    fresh = lambda: timm.models.mlp_mixer.MlpMixer(num_blocks=12, embed_dim=768)  # noqa: E731
+    return vision_model(fresh, presets.mixer(), 16, 224, averaged, note="timm MlpMixer")
