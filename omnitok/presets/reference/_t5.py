@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from msgspec import Meta
 
@@ -17,10 +17,26 @@ from ...nn.residual import Residual
 from ...nn.steps import Dropout, Lookup, Scale, Step, Table, Tied
 from ...tokenizer import Channel
 from ...weights import Reference, Rule, Tie, rule
+from ._config import Key, read, require, write
 from ._shared import vocab_of
 
 TABLES = ("shared.weight", "encoder.embed_tokens.weight", "decoder.embed_tokens.weight")
 HEAD = "lm_head.weight"
+SENTINELS = tuple(range(32099, 31999, -1))
+"""ids that stand for what is taken out of a sequence, in the vocabulary of the published models"""
+KEYS: Mapping[str, Key] = {
+    "dim": Key("d_model", 512),
+    "depth": Key("num_layers", 6),
+    "decoder_depth": Key("num_decoder_layers", None),
+    "heads": Key("num_heads", 8),
+    "head_dim": Key("d_kv", 64),
+    "hidden": Key("d_ff", 2048),
+    "buckets": Key("relative_attention_num_buckets", 32),
+    "max_distance": Key("relative_attention_max_distance", 128),
+    "eps": Key("layer_norm_epsilon", 1e-6),
+    "dropout": Key("dropout_rate", 0.1),
+}
+"""our fields -> their settings"""
 
 
 class T5Family(Reference, frozen=True, kw_only=True):
@@ -31,6 +47,7 @@ class T5Family(Reference, frozen=True, kw_only=True):
     suits: ClassVar[tuple[str, ...]] = ("corrupt", "seq2seq")
     their_mlp: ClassVar[str] = "DenseReluDense"
     """what they call the MLP of a block"""
+    unread: ClassVar[tuple[str, ...]] = ("decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight",)
     dim: Annotated[int, Meta(ge=1, description="width of the streams")] = 512
     depth: Annotated[int, Meta(ge=1, description="blocks of the encoder")] = 6
     decoder_depth: Annotated[int, Meta(ge=1, description="blocks of the decoder; unset: depth")] | None = None
@@ -90,6 +107,32 @@ class T5Family(Reference, frozen=True, kw_only=True):
 
     def rules(self, bound: Mapping[str, Channel]) -> list[Rule]:
         return [*self.table_rules(), *self._stream_rules("encoder"), *self._stream_rules("decoder")]
+
+    @classmethod
+    def fields_of(cls, config: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Channel]]:
+        """The fields that the family shares, and the channel, from a published configuration."""
+        require(cls.name, config, is_encoder_decoder=True)  # type: ignore[attr-defined]
+        fields = read(cls.name, KEYS, config)  # type: ignore[attr-defined]
+        usual = {"decoder_depth": fields["depth"], "head_dim": fields["dim"] / fields["heads"], "hidden": 4 * fields["dim"]}
+        fields |= {name: None for name, value in usual.items() if fields[name] == value}
+        vocab, start = config.get("vocab_size", 32128), config.get("decoder_start_token_id")
+        sentinels = SENTINELS if vocab in (32100, 32128) else ()
+        start = config.get("pad_token_id", 0) if start is None else start
+        return fields, {"tokens": Channel(vocab=vocab, start=start, end=config.get("eos_token_id", 1), sentinels=sentinels)}
+
+    def settings(self, bound: Mapping[str, Channel]) -> dict[str, Any]:
+        """The published configuration of what the family shares."""
+        channel = bound["tokens"]
+        start = 0 if channel.start is None else channel.start
+        full = self.replace(decoder_depth=self._depth("decoder"), head_dim=self._head_dim, hidden=self._hidden)
+        return {
+            **write(full, KEYS),
+            "vocab_size": channel.vocab,
+            "is_encoder_decoder": True,
+            "decoder_start_token_id": start,
+            "pad_token_id": start,
+            "eos_token_id": 1 if channel.end is None else channel.end,
+        }
 
     @property
     def _hidden(self) -> int:

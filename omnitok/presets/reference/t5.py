@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Self
 
 from msgspec import Meta
 from torch import Tensor, equal
 
-from ...errors import CheckpointError
+from ...errors import CheckpointError, ConfigError, unknown_name
 from ...nn.initial import Initial, Normal
 from ...nn.mixers import MLP, Mixer
 from ...nn.steps import Linear, Scale, Step, Tied
 from ...tokenizer import Channel
 from ...weights import Op, Rule, Size, rule
-from ._t5 import HEAD, TABLES, T5Family
+from ._config import ACTS
+from ._t5 import HEAD, SENTINELS, TABLES, T5Family
 
 VOCAB = 32128
-SENTINELS = tuple(range(32099, 31999, -1))
-ACTS = {"relu": "relu", "gelu_new": "gelu_tanh", "gelu": "gelu", "silu": "silu", "swish": "silu"}
-"""their names -> ours"""
+FEEDS = {
+    **{name: (ours, False) for name, ours in ACTS.items()},
+    **{f"gated-{name}": (ours, True) for name, ours in ACTS.items()},
+    "gated-gelu": ("gelu_tanh", True),
+}
+"""their `feed_forward_proj` -> our (act, gated); "gated-gelu" is the approximation by tanh"""
 
 
 class Apart(Op):
@@ -89,3 +93,25 @@ class T5(T5Family, frozen=True, kw_only=True):
 
     def initial(self) -> Sequence[tuple[str, Initial]]:
         return (("decoder.heads.tokens.*.weight", Normal(1.0)), *super().initial())
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> tuple[Self, dict[str, Channel]]:
+        fields, channels = cls.fields_of(config)
+        proj = config.get("feed_forward_proj", "relu")
+        if proj not in FEEDS:
+            raise unknown_name(f"{cls.name}: feed_forward_proj", str(proj), FEEDS)
+        act, gated = FEEDS[proj]
+        # version 5 of transformers writes every head as tied, and keeps in another setting what the file said once
+        tied = config.get("scale_decoder_outputs", config.get("tie_word_embeddings", True))
+        return cls(act=act, gated=gated, tied=tied, **fields), channels
+
+    def to_config(self, bound: Mapping[str, Channel]) -> dict[str, Any]:
+        scaled = self.tied if self.scaled is None else self.scaled
+        if scaled and not self.tied:
+            raise ConfigError(f"preset {self.name!r}: no published configuration scales the rows in front of an untied head")
+        ordered = ["gated-gelu", *FEEDS] if self.gated else list(FEEDS)
+        found = [name for name in ordered if FEEDS[name] == (self.act, self.gated)]
+        if not found:
+            raise ConfigError(f"preset {self.name!r}: act = {self.act!r} has no name in published configurations")
+        more = {"feed_forward_proj": found[0], "tie_word_embeddings": scaled}
+        return {"architectures": ["T5ForConditionalGeneration"], "model_type": "t5", **self.settings(bound), **more}

@@ -5,10 +5,13 @@ from torch import Tensor
 
 from omnitok import presets
 from omnitok.batch import Document
+from omnitok.nn.attention import Attention
+from omnitok.nn.buckets import Buckets
+from omnitok.nn.residual import Residual
 from omnitok.sequence import Span, TokenSequence
 from omnitok.tokenizer import Channel
-from tests.laws.parity.case import DEPTH, DIM, HEADS, HIDDEN, LENGTHS, SMALL, VOCAB, Case, asked, case, ids, library, published
-from tests.laws.parity.wrong import mixers, streams
+from tests.laws.parity.case import DEPTH, DIM, HEADS, HIDDEN, SMALL, VOCAB, Case, asked, case, ids, library, published
+from tests.laws.parity.wrong import mixers, post_norm, residuals
 
 PAIRS = ((7, 4), (12, 9), (5, 6))
 
@@ -33,3 +36,111 @@ def two_streams(fresh, preset, vocab: int = VOCAB, lengths=PAIRS, **more) -> Cas
         steps=True,
         **more,
     )
+
+
+LONG = ((70, 4), (12, 45), (5, 6))
+"""lengths that reach the last bucket of distances on either side"""
+
+
+def t5_case(preset, config: dict, **more) -> Case:
+    hf = library("transformers")
+    small = {"vocab_size": VOCAB, "d_model": DIM, "d_kv": 8, "d_ff": HIDDEN, "num_layers": DEPTH, "num_heads": HEADS}
+    config = hf.T5Config(**(small | config), decoder_start_token_id=0)
+    return two_streams(
+        lambda: untied(hf.T5ForConditionalGeneration(config), preset),
+        preset,
+        unscaled=True,
+        note="transformers.T5ForConditionalGeneration",
+        **more,
+    )
+
+
+def untied(reference, preset):
+    """The head as checkpoints of version 1.1 have it; the library ties it to the table until it has read them."""
+    if not preset.tied:
+        reference.lm_head.weight = torch.nn.Parameter(torch.randn_like(reference.lm_head.weight))
+    return reference
+
+
+def buckets(**fields):
+    """These fields of every stream's buckets."""
+
+    def edit(r: Residual) -> Residual:
+        positions = tuple(p.replace(**fields) for p in getattr(r.mixer, "positions", ()))
+        return r.replace(mixer=r.mixer.replace(positions=positions)) if positions else r
+
+    return residuals(edit)
+
+
+def crossed(preset):
+    """Buckets between the streams too."""
+    between = (Buckets(preset.buckets, preset.max_distance, bidirectional=False),)
+    return residuals(lambda r: r.replace(mixer=r.mixer.replace(positions=between)) if r.name == "cross" else r)(preset)
+
+
+BUCKETS = {"relative_attention_num_buckets": 8, "relative_attention_max_distance": 20}
+
+
+@case("t5")
+def t5() -> Case:
+    return t5_case(
+        presets.t5(**SMALL, decoder_depth=2, head_dim=8, hidden=HIDDEN, buckets=8, max_distance=20),
+        BUCKETS | {"num_decoder_layers": 2},
+        lengths=LONG,
+        tuned=lambda reference: reference.shared.weight.mul_(0.1),  # small rows, where a norm's epsilon counts
+        wrong={
+            "scores scaled": mixers(Attention, scale=None),
+            "logits not scaled": lambda p: p.replace(scaled=False),
+            "decoder buckets bidirectional": buckets(bidirectional=True),
+            "encoder buckets one-sided": buckets(bidirectional=False),
+            "max distance 19": lambda p: p.replace(max_distance=19),
+            "no buckets across": crossed,
+            "gelu": lambda p: p.replace(act="gelu_tanh"),
+            "eps 1e-5": lambda p: p.replace(eps=1e-5),
+            "norms behind the sums": post_norm,
+        },
+    )
+
+
+@case("t5: version 1.1")
+def t5_v1_1() -> Case:
+    preset = presets.t5(**SMALL, hidden=HIDDEN, head_dim=8, act="gelu_tanh", gated=True, tied=False)
+    wrong = {
+        "erf gelu": lambda p: p.replace(act="gelu"),
+        "not gated": lambda p: p.replace(gated=False),
+        "logits scaled": lambda p: p.replace(scaled=True),
+    }
+    return t5_case(preset, {"feed_forward_proj": "gated-gelu", "tie_word_embeddings": False}, wrong=wrong)
+
+
+@case("t5: version 1.1, tied")
+def t5_v1_1_tied() -> Case:
+    """As transformers makes it anew."""
+    preset = presets.t5(**SMALL, hidden=HIDDEN, head_dim=8, act="gelu_tanh", gated=True, scaled=False)
+    return t5_case(preset, {"feed_forward_proj": "gated-gelu", "tie_word_embeddings": False})
+
+
+def t5_published(preset, config: dict, vocab: int = 4096) -> Case:
+    sizes = {"d_kv": 64, "vocab_size": vocab, "d_model": preset.dim, "d_ff": preset.hidden or 4 * preset.dim}
+    sizes |= {"num_layers": preset.depth, "num_heads": preset.heads}
+    return t5_case(preset, sizes | config, vocab=vocab, lengths=((300, 20), (40, 200)))
+
+
+@published("t5-small")
+def t5_small() -> Case:
+    return t5_published(presets.t5(), {}, 32128)
+
+
+@published("t5-base")
+def t5_base() -> Case:
+    return t5_published(of_size("t5-base"), {})
+
+
+@published("t5-v1_1-base")
+def t5_v1_1_base() -> Case:
+    return t5_published(of_size("t5-v1_1-base"), {"feed_forward_proj": "gated-gelu", "tie_word_embeddings": False})
+
+
+def of_size(name: str):
+    """A published T5 with two blocks on either side."""
+    return presets.t5(**{**presets.t5.published[name].fields, "depth": 2})
