@@ -116,7 +116,7 @@ class AdditiveAttentionModule(nn.Module):
 
     def _held(self, source: Tensor, layout: Layout, ctx: Context) -> tuple[Tensor, Tensor]:
         """Keys and values of all that can be seen; in a session also those of earlier tokens."""
-        if ctx.cache is None:
+        if ctx.cache is None or self.config.over is not None:
             return self.keys(source)
         if self.config.source == "memory":  # never changes
             k, v = ctx.cache.fixed(self, lambda: tuple(layout.grid.rows(x) for x in self.keys(source)))
@@ -125,12 +125,9 @@ class AdditiveAttentionModule(nn.Module):
         return k.flatten(0, 1), v.flatten(0, 1)
 
     def _edges(self, layout: Layout, ctx: Context) -> neighbours.Edges:
-        config = self.config
         assert ctx.layout is not None
-        if config.source == "memory":
+        if self.config.source == "memory":
             return neighbours.visible(ctx, ctx.layout, layout, ordered=False)
-        if ctx.cache is not None:
-            return neighbours.held(ctx, config.over, config.loops)
-        if config.over is not None:
-            return neighbours.along_pairs(ctx, config.over, config.loops)
-        return neighbours.visible(ctx, layout, layout, ordered=True)
+        if self.config.over is not None:
+            return neighbours.along_pairs(ctx, self.config.over, self.config.loops)
+        return neighbours.held(ctx) if ctx.cache is not None else neighbours.visible(ctx, layout, layout, ordered=True)

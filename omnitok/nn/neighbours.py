@@ -20,7 +20,8 @@ Edges = tuple[Tensor, Tensor]
 
 def along_pairs(ctx: Context, name: str, loops: Literal["given", "once"] = "given") -> Edges:
     """The pairs of a name that the visibility rule allows. Parallel pairs count as often as they are listed, and so do
-    pairs of a token with itself; "once": every token sees itself exactly once, whatever is listed.
+    pairs of a token with itself; "once": every token sees itself exactly once, whatever is listed. In a session too these
+    are pairs among the new tokens: a pair never joins two parts that were fed apart.
     """
     layout = ctx.layout
     assert layout is not None
@@ -30,15 +31,11 @@ def along_pairs(ctx: Context, name: str, loops: Literal["given", "once"] = "give
 def _listed(layout: Layout, name: str, loops: str) -> Edges:
     i, j = layout.pairs[name][0]
     keep = (layout.segment[i] == layout.segment[j]) & (layout.order[j] <= layout.order[i])
-    return _with_loops(i[keep], j[keep], torch.arange(len(layout), device=i.device), loops)
-
-
-def _with_loops(i: Tensor, j: Tensor, own: Tensor, loops: str) -> Edges:
-    """`own`: for every query, itself among the keys."""
     if loops == "given":
-        return i, j
-    keep = own[i] != j
-    return torch.cat([i[keep], torch.arange(len(own), device=i.device)]), torch.cat([j[keep], own])
+        return i[keep], j[keep]
+    keep &= i != j
+    own = torch.arange(len(layout), device=i.device)
+    return torch.cat([i[keep], own]), torch.cat([j[keep], own])
 
 
 def visible(ctx: Context, queries: Layout, keys: Layout, ordered: bool) -> Edges:
@@ -53,19 +50,15 @@ def _visible(queries: Layout, keys: Layout, ordered: bool) -> Edges:
     return queries.grid.index[row, i], keys.grid.index[row, j]
 
 
-def held(ctx: Context, name: str | None, loops: Literal["given", "once"] = "given") -> Edges:
-    """In a session: new queries, and keys as rows of the flattened slots [documents * width]."""
+def held(ctx: Context) -> Edges:
+    """In a session: new queries, and all that they may see as rows of the flattened slots [documents * width]."""
     assert ctx.cache is not None and ctx.layout is not None
     block: Block = ctx.once("cache", ctx.cache.block)
     grid, (_, length, width) = ctx.layout.grid, block.shape
     allowed = block.allowed if block.allowed is not None else torch.ones(block.shape, dtype=torch.bool, device=grid.index.device)
     cells = allowed.flatten().nonzero()[:, 0]
-    if name is not None:
-        cells = block.pairs[name][0] if name in block.pairs else cells[:0]
-        cells = cells[allowed.flatten()[cells]]
     row = cells // width
-    i, j = grid.index.flatten()[row], row // length * width + cells % width
-    return _with_loops(i, j, ctx.layout.segment * width + ctx.cache.slot, loops if name is not None else "given")
+    return grid.index.flatten()[row], row // length * width + cells % width
 
 
 def total(x: Tensor, at: Tensor, rows: int) -> Tensor:
