@@ -23,12 +23,13 @@ from .nn.attention import Attention
 from .nn.cache import Cache
 from .nn.context import Context
 from .nn.initial import Initial
+from .nn.losses import ExtraLoss as ExtraLoss
 from .nn.mixers import Mixer
 from .nn.norms import Norm
 from .nn.residual import Residual
 from .nn.steps import Axis, AxisModule, Linear, Logits, Pipeline, Step, TableModule, Tied
-from .tokenizer import Channel
 from .sequence import Span, TokenSequence
+from .tokenizer import Channel
 
 CONTROL = "control"
 """The core's own channel: id 0 is the vector of masked content, id 1 the start of a sequence whose channel has no id for
@@ -36,22 +37,15 @@ it, id 2 + i the readout of the i-th task that reads one."""
 START = 1
 READOUT = 2
 
-Memory = Mapping[str, tuple[Tensor, Layout]]
-"""stream -> its last hidden rows and their layout"""
+
 def start_of(name: str, channel: Channel) -> TokenSequence:
     """The token that a decoder of this channel begins with: the channel's own `start`, or the core's."""
     own = channel.start is not None
     return TokenSequence((Span(name if own else CONTROL, torch.tensor([channel.start if own else START])),))
 
 
-class ExtraLoss(Config, frozen=True):
-    """Something to minimise that no task asks for, such as an uneven use of experts."""
-
-    weight: float = 1.0
-
-    def value(self, notes: Sequence[Any], layout: Layout) -> Tensor:
-        """A number, from what the layers of one stream noted in this forward pass, in their order."""
-        raise NotImplementedError
+Memory = Mapping[str, tuple[Tensor, Layout]]
+"""stream -> its last hidden rows and their layout"""
 
 
 class Stream(Config, frozen=True):
@@ -73,7 +67,7 @@ class Stream(Config, frozen=True):
     attend: Literal["causal", "full"] | None = None
     """a rule fixed for all channels"""
     like: str | None = None
-    """an earlier stream whose parameters this one uses too; nothing but `memory` and `attend` is read then"""
+    """an earlier stream whose parameters this one uses too; nothing but `memory`, `attend` and `losses` is read then"""
     schedule: tuple[int, ...] | None = None
     """numbers of the blocks in the order in which they run, where not each runs once (weights shared across depth)"""
     losses: tuple[ExtraLoss, ...] = ()
@@ -132,8 +126,8 @@ class StreamModule(nn.Module):
         self.blocks = nn.ModuleList(nn.ModuleDict({r.name: r.build(dim) for r in block}) for block in config.blocks)
         self.norm = config.norm.build(dim, dim) if config.norm else None
         self.heads = named_modules({h: Pipeline(s, dim, dim) for h, s in config.heads.items()}, "head")
-        tables = [s.size for s in config.steps if isinstance(s, Axis) and s.axis == "position" and s.kind == "learned"]
-        self.longest = min(tables, default=None)
+        self.longest = longest(config.steps)
+        self.reach = {role: longest(steps) for role, steps in config.embed.items()}
         self.shared_keys: list[Any] = []
         self.shared = nn.ModuleList()
         for mixer in config.mixers():
@@ -194,7 +188,7 @@ class Transformer(nn.Module):
         self.schema = schema_of(config, channels, bound)
 
     def _own_heads(self, heads: Mapping[str, tuple[Step, ...]]) -> Iterator[tuple[str, Pipeline]]:
-        """Heads that no preset brings, with what they ask for resolved."""
+        """Heads that no preset brings, with what they ask for resolved; "<stream>:<head>" reads that stream."""
         for name, steps in heads.items():
             channel, slash, rest = name.rpartition("/masked")
             roles = [r for r, c in self.roles.items() if c == (channel if slash else name)]
@@ -203,7 +197,9 @@ class Transformer(nn.Module):
             if found:
                 self.preset_heads[name] = found[0]
             elif name not in self.preset_heads:
-                yield name, Pipeline([self._resolve(s) for s in steps], self.dim, self.dim)
+                stream = name.partition(":")[0]
+                dim = self.stream(stream).config.dim if stream in self.config.streams else self.dim
+                yield name, Pipeline([self._resolve(s) for s in steps], dim, dim)
 
     def _resolve(self, step: Step) -> Step:
         if not isinstance(step, Logits):
@@ -268,7 +264,7 @@ class Transformer(nn.Module):
             out[name] = module(self.embed(packed, name, layout, ctx), ctx)
             done[name] = (out[name], layout)
             if extra is not None:
-                extra += [loss.weight * loss.value(ctx.notes or (), layout) for loss in module.config.losses]
+                extra += [loss.weight * loss.value(ctx.notes or (), layout) for loss in config.losses]
         return out
 
     def embed(self, packed: PackedStream, name: str, layout: Layout, ctx: Context) -> Tensor:
@@ -276,8 +272,10 @@ class Transformer(nn.Module):
         module, parts, rows = self.stream(name), [], []
         of_channel = {c: r for r, c in self.roles.items() if r in module.embed}
         for channel, content in packed.content.items():
-            local = Context(layout, tables=ctx.tables, lengths=content.lengths)
+            local = Context(layout, tables=ctx.tables, lengths=content.lengths, rows=content.rows)
             if channel in of_channel:
+                held = max(layout.lengths, default=0) if ctx.cache is None else ctx.cache.width
+                refuse_long(held, module.reach[of_channel[channel]], name)
                 y = self._masked(module.embed[of_channel[channel]](content.value, local), content.rows, layout)
             elif channel in self.channels:
                 if module.config.embedded() != self.width:
@@ -320,6 +318,11 @@ class Transformer(nn.Module):
         if name not in self.heads:
             raise unknown_name("head", name, [*self.heads, *self.preset_heads], "this model's heads")
         return self.heads[name]
+
+
+def longest(steps: Sequence[Step]) -> int | None:
+    """Rows of the smallest learned table of positions among these steps."""
+    return min((s.size for s in steps if isinstance(s, Axis) and s.axis == "position" and s.kind == "learned"), default=None)
 
 
 def refuse_long(tokens: int, longest: int | None, stream: str) -> None:

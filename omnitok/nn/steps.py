@@ -195,7 +195,8 @@ class AxisModule(nn.Module):
 
     def forward(self, x: Tensor, ctx: Context) -> Tensor:
         assert ctx.layout is not None
-        return self.add(x, ctx.layout.axis(self.config.axis))
+        values = ctx.layout.axis(self.config.axis)
+        return self.add(x, values if ctx.rows is None else values[ctx.rows])
 
     def add(self, x: Tensor, values: Tensor) -> Tensor:
         """x [n, dim] and the axis of the same rows -> their sum."""
@@ -276,18 +277,30 @@ class FunctionModule(nn.Module):
 
 
 class Pool(Step, frozen=True):
-    """The mean of the rows of each group: [R, width] -> [G, width]."""
+    """One row per group: the mean, the first or the last of its rows, zeros for none: [R, width] -> [G, width]."""
+
+    read: Literal["mean", "first", "last"] = "mean"
 
     def build(self, width: int, dim: int) -> nn.Module:
-        return PoolModule()
+        return PoolModule(self.read)
 
 
 class PoolModule(nn.Module):
+    def __init__(self, read: Literal["mean", "first", "last"] = "mean") -> None:
+        super().__init__()
+        self.read = read
+
     def forward(self, x: Tensor, ctx: Context) -> Tensor:
         if ctx.group is None:
             return x
-        count = torch.bincount(ctx.group, minlength=ctx.groups).clamp(min=1).to(x)
-        return x.new_zeros(ctx.groups, x.shape[1]).index_add(0, ctx.group, x) / count[:, None]
+        if self.read == "mean":
+            count = torch.bincount(ctx.group, minlength=ctx.groups).clamp(min=1).to(x)
+            return x.new_zeros(ctx.groups, x.shape[1]).index_add(0, ctx.group, x) / count[:, None]
+        padded = torch.cat([x, x.new_zeros(1, x.shape[1])])  # what a group without rows reads
+        first = self.read == "first"
+        row = torch.full((ctx.groups,), len(x) if first else -1, device=x.device)
+        number = torch.arange(len(x), device=x.device)
+        return padded[row.scatter_reduce(0, ctx.group, number, "amin" if first else "amax")]
 
 
 class Tied(Step, frozen=True):
