@@ -73,3 +73,15 @@ class FanIn(Initial):
         with torch.no_grad():
             bound = 1 / math.sqrt(weight[0].numel())
         nn.init.uniform_(parameter, -bound, bound)
+
+
+@dataclass(frozen=True)
+class Orthogonal(Initial):
+    """A random orthogonal matrix (Saxe et al. 2013, arXiv 1312.6120); `parts`: that many, one under the other."""
+
+    parts: int = 1
+
+    def fill(self, parameter: Tensor, module: nn.Module) -> None:
+        with torch.no_grad():
+            for block in parameter.chunk(self.parts):
+                nn.init.orthogonal_(block)
