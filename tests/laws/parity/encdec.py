@@ -7,11 +7,13 @@ from omnitok import presets
 from omnitok.batch import Document
 from omnitok.nn.attention import Attention
 from omnitok.nn.buckets import Buckets
+from omnitok.nn.norms import Norm
 from omnitok.nn.residual import Residual
+from omnitok.nn.steps import Tied
 from omnitok.sequence import Span, TokenSequence
 from omnitok.tokenizer import Channel
 from tests.laws.parity.case import DEPTH, DIM, HEADS, HIDDEN, SMALL, VOCAB, Case, asked, case, ids, library, published
-from tests.laws.parity.wrong import mixers, post_norm, residuals
+from tests.laws.parity.wrong import bare_scores, full, mixers, post_norm, pre_norm, residuals, streams
 
 PAIRS = ((7, 4), (12, 9), (5, 6))
 
@@ -144,3 +146,59 @@ def t5_v1_1_base() -> Case:
 def of_size(name: str):
     """A published T5 with two blocks on either side."""
     return presets.t5(**{**presets.t5.published[name].fields, "depth": 2})
+
+
+def marian_case(preset, config: dict, vocab: int = VOCAB, **more) -> Case:
+    hf = library("transformers")
+    config = hf.MarianConfig(**config, vocab_size=vocab, pad_token_id=0, decoder_start_token_id=0, scale_embedding=True)
+    fresh = lambda: hf.MarianMTModel(config)  # noqa: E731
+    return two_streams(fresh, preset, vocab, tuned=sine_tables, note="transformers.MarianMTModel", **more)
+
+
+def sine_tables(reference) -> None:
+    """Tables of sinusoids are parameters there, and no noise belongs on them; the head's bias is a buffer."""
+    reference.final_logits_bias.normal_()
+    for stream in (reference.model.encoder, reference.model.decoder):
+        stream.embed_positions.weight.copy_(stream.embed_positions.create_weight())
+
+
+def sides(**sizes: int) -> dict:
+    """Settings that the library keeps once for each stream."""
+    return {f"{side}_{name}": size for name, size in sizes.items() for side in ("encoder", "decoder")}
+
+
+@case("marian")
+def marian() -> Case:
+    return marian_case(
+        presets.marian(**SMALL, decoder_depth=2, hidden=HIDDEN, positions=40),
+        {"d_model": DIM, "max_position_embeddings": 40, "activation_function": "swish"}
+        | sides(layers=DEPTH, attention_heads=HEADS, ffn_dim=HIDDEN)
+        | {"decoder_layers": 2},
+        wrong={
+            "embeddings not scaled": lambda p: p.replace(scaled=False),
+            "relu": lambda p: p.replace(act="relu"),
+            "norms in front": pre_norm,
+            "a norm at the end": streams(lambda s: s.replace(norm=Norm())),
+            "scores not scaled": bare_scores,
+            "every token sees all": full,
+            "eps 1e-4": residuals(lambda r: r.replace(post=Norm(eps=1e-4))),
+            "head without its bias": headless,
+            "no positions": streams(lambda s: s.replace(steps=())),
+        },
+    )
+
+
+def headless(preset):
+    """The head without its bias."""
+    return streams(lambda s: s.replace(heads={n: (Tied("tokens", VOCAB),) for n in s.heads}))(preset)
+
+
+@published("opus-mt")
+def opus_mt() -> Case:
+    sizes = sides(layers=6, attention_heads=8, ffn_dim=2048)
+    return marian_case(
+        presets.marian(),
+        {"d_model": 512, "max_position_embeddings": 512, "activation_function": "swish"} | sizes,
+        58101,
+        unread=("model.*.embed_positions.weight",),
+    )
