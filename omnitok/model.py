@@ -321,12 +321,13 @@ class Transformer(nn.Module):
 
 
 def longest(steps: Sequence[Step]) -> int | None:
-    """Rows of the smallest learned table of positions among these steps."""
-    return min((s.size for s in steps if isinstance(s, Axis) and s.axis == "position" and s.kind == "learned"), default=None)
+    """Rows of the smallest table of positions among these steps; sinusoids without a size have no end."""
+    tables = [s for s in steps if isinstance(s, Axis) and s.axis == "position" and s.kind != "linear"]
+    return min((s.size for s in tables if s.size), default=None)
 
 
 def refuse_long(tokens: int, longest: int | None, stream: str) -> None:
-    """LengthError for a document that a learned table of positions does not reach."""
+    """LengthError for a document that a table of positions does not reach."""
     if longest is not None and tokens > longest:
         raise LengthError(
             f"a document of {tokens} tokens in stream {stream!r}, whose positions end at {longest}: "
