@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ...errors import ConfigError, unknown_name
 from ...nn.rope import Stretch
-from ...weights import Reference
+from ...tokenizer import Channel
+from ...weights import Op, Reference, Rule
 
 ACTS = {
     "gelu_new": "gelu_tanh",
@@ -33,9 +34,11 @@ class Key:
     """what the library takes where the setting is absent; ...: it must be there"""
     values: Mapping[str, str] | None = None
     """their word -> ours"""
+    also: tuple[str, ...] = ()
+    """older names of it"""
 
     def read(self, preset: str, config: Mapping[str, Any]) -> Any:
-        value = config.get(self.name, self.default)
+        value = next((config[n] for n in (self.name, *self.also) if n in config), self.default)
         if value is ...:
             raise ConfigError(f"{preset}: the configuration lacks {self.name!r}; add it to config.json")
         if self.values is None:
@@ -56,6 +59,26 @@ def read(preset: str, keys: Mapping[str, Key], config: Mapping[str, Any]) -> dic
 def write(preset: Reference, keys: Mapping[str, Key]) -> dict[str, Any]:
     """The settings that these fields are in `config.json`."""
     return {key.name: key.write(getattr(preset, field)) for field, key in keys.items()}
+
+
+def heading(model_class: str, model_type: str, channel: Channel) -> dict[str, Any]:
+    """What every `config.json` of a language model begins with."""
+    return {
+        "architectures": [model_class],
+        "model_type": model_type,
+        "vocab_size": channel.vocab,
+        "bos_token_id": channel.start,
+        "eos_token_id": channel.end,
+    }
+
+
+def without_prefix(rules: Sequence[Rule], prefix: str) -> list[Rule]:
+    """The weight map of a model with a tied head, for a file without the head, whose keys begin behind `prefix`."""
+    out = []
+    for r in rules:
+        theirs = tuple(k.removeprefix(prefix) for k in r.theirs if k.startswith(prefix))
+        out.append(Rule(r.ours, theirs, r.op if len(theirs) == len(r.theirs) else Op()))
+    return out
 
 
 def require(preset: str, config: Mapping[str, Any], **only: Any) -> None:

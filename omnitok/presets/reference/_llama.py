@@ -1,5 +1,6 @@
 """What Llama and the models after it share: pre-norm blocks with RMS norms, rotary positions, shared key-value heads
-and a gated MLP. A preset with another mixer in its place overrides `mixer` and `mixer_rules`.
+and a gated MLP, all maps without biases. A preset with another mixer in the MLP's place overrides `mixer` and
+`mixer_rules`; one whose attention has more extends `attention` and `names`.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from ...nn.rope import Stretch, StretchedRope
 from ...nn.steps import Linear, Step, Table, Tied
 from ...tokenizer import Channel
 from ...weights import Reference, Rule, Tie, rule
-from ._config import ACTS, Key, read, read_rope, require, write, write_rope
+from ._config import ACTS, Key, heading, read, read_rope, require, write, write_rope
 from ._shared import vocab_of
 
 
@@ -34,7 +35,6 @@ class LlamaFamily(Reference, frozen=True, kw_only=True):
     model_class: ClassVar[str] = ""
     """the class of the transformers library that is followed"""
     model_type: ClassVar[str] = ""
-    qk_norm: ClassVar[bool] = False
     keys: ClassVar[Mapping[str, Key]] = {
         "dim": Key("hidden_size"),
         "depth": Key("num_hidden_layers"),
@@ -58,37 +58,25 @@ class LlamaFamily(Reference, frozen=True, kw_only=True):
     positions: Annotated[int, Meta(ge=1, description="tokens of the longest document in training; no limit")] = 4096
     theta: Annotated[float, Meta(gt=0, description="base of the rotary wavelengths")] = 10000.0
     stretch: Stretch | None = None
-    window: Annotated[int, Meta(ge=1, description="keys nearer than this are seen; unset: all")] | None = None
     act: Annotated[str, Meta(description="activation of the MLP's gate")] = "silu"
     eps: Annotated[float, Meta(gt=0, description="epsilon of every norm")] = 1e-6
-    attention_bias: Annotated[bool, Meta(description="attention's maps have biases")] = False
-    mlp_bias: Annotated[bool, Meta(description="the MLP's maps have biases")] = False
     tie: Annotated[bool, Meta(description="the head is the embedding table")] = False
     attention_dropout: Annotated[float, Meta(ge=0, lt=1, description="on attention weights, in training")] = 0.0
     init_std: Annotated[float, Meta(ge=0, description="spread of the start values")] = 0.02
 
     def mixer(self) -> Mixer:
         """What follows attention in a block."""
-        return MLP(self.hidden, self.act, gated=True, bias=self.mlp_bias)
+        return MLP(self.hidden, self.act, gated=True, bias=False)
 
     def mixer_rules(self, ours: str, theirs: str) -> list[Rule]:
         """Its weight map, for all blocks: our prefix and their block's, each with "{i}"."""
-        kinds = ("weight", "bias") if self.mlp_bias else ("weight",)
-        names = [(f"{x}.{w}", f"mlp.{x}_proj.{w}") for x in ("gate", "up", "down") for w in kinds]
-        return [r for a, b in names for r in rule(ours + a, theirs + b, None, self.depth)]
+        maps = ("gate", "up", "down")
+        return [r for x in maps for r in rule(f"{ours}{x}.weight", f"{theirs}mlp.{x}_proj.weight", None, self.depth)]
 
     def attention(self) -> Attention:
         rope = StretchedRope(theta=self.theta, stretch=self.stretch) if self.stretch else Rope(theta=self.theta)
-        return Attention(
-            self.heads,
-            self.kv_heads,
-            self.head_dim,
-            bias=self.attention_bias,
-            qk_norm=self.norm() if self.qk_norm else None,
-            positions=(rope,),
-            window=self.window,
-            dropout=self.attention_dropout,
-        )
+        drop = self.attention_dropout
+        return Attention(self.heads, self.kv_heads, self.head_dim, bias=False, positions=(rope,), dropout=drop)
 
     def norm(self) -> Norm:
         return Norm("rms", self.eps)
@@ -116,19 +104,19 @@ class LlamaFamily(Reference, frozen=True, kw_only=True):
             ("*.heads.tokens.0.weight", normal),
         )
 
+    def names(self) -> dict[str, str]:
+        """Our names <-> theirs of the tensors in a block that are the same, the mixer's left out."""
+        maps = {f"attention.mixer.{x}.weight": f"self_attn.{x}_proj.weight" for x in "qkvo"}
+        return maps | {"attention.pre.weight": "input_layernorm.weight", "mlp.pre.weight": "post_attention_layernorm.weight"}
+
     def rules(self, bound: Mapping[str, Channel]) -> list[Rule]:
         ours, theirs = "streams.main.blocks.{i}.", "model.layers.{i}."
-        kinds = ("weight", "bias") if self.attention_bias else ("weight",)
-        names = {f"attention.mixer.{x}.{w}": f"self_attn.{x}_proj.{w}" for x in "qkvo" for w in kinds}
-        if self.qk_norm:
-            names |= {f"attention.mixer.{x}_norm.weight": f"self_attn.{x}_norm.weight" for x in "qk"}
-        names |= {"attention.pre.weight": "input_layernorm.weight", "mlp.pre.weight": "post_attention_layernorm.weight"}
         table, head = "streams.main.embed.tokens.0.weight", "streams.main.heads.tokens.0.weight"
         tied = rule(table, ("model.embed_tokens.weight", "lm_head.weight"), Tie())
         apart = [*rule(table, "model.embed_tokens.weight"), *rule(head, "lm_head.weight")]
         return [
             *(tied if self.tie else apart),
-            *[r for a, b in names.items() for r in rule(ours + a, theirs + b, None, self.depth)],
+            *[r for a, b in self.names().items() for r in rule(ours + a, theirs + b, None, self.depth)],
             *self.mixer_rules(ours + "mlp.mixer.", theirs),
             *rule("streams.main.norm.weight", "model.norm.weight"),
         ]
@@ -144,12 +132,5 @@ class LlamaFamily(Reference, frozen=True, kw_only=True):
         return cls(**cls.fields_of(config)), {"tokens": Channel(vocab=config["vocab_size"])}
 
     def to_config(self, bound: Mapping[str, Channel]) -> dict[str, Any]:
-        return {
-            "architectures": [self.model_class],
-            "model_type": self.model_type,
-            "vocab_size": bound["tokens"].vocab,
-            **write(self, self.keys),
-            **write_rope(self.theta, self.stretch),
-            "bos_token_id": bound["tokens"].start,
-            "eos_token_id": bound["tokens"].end,
-        }
+        rope = write_rope(self.theta, self.stretch)
+        return {**heading(self.model_class, self.model_type, bound["tokens"]), **write(self, self.keys), **rope}
