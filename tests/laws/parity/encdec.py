@@ -12,7 +12,22 @@ from omnitok.nn.residual import Residual
 from omnitok.nn.steps import Tied
 from omnitok.sequence import Span, TokenSequence
 from omnitok.tokenizer import Channel
-from tests.laws.parity.case import DEPTH, DIM, HEADS, HIDDEN, SMALL, VOCAB, Case, asked, case, ids, library, published
+from tests.laws.parity.case import (
+    DEPTH,
+    DIM,
+    HEADS,
+    HIDDEN,
+    SMALL,
+    VOCAB,
+    Case,
+    asked,
+    case,
+    ids,
+    library,
+    noise,
+    published,
+    quiet,
+)
 from tests.laws.parity.wrong import bare_scores, full, mixers, post_norm, pre_norm, residuals, streams
 
 PAIRS = ((7, 4), (12, 9), (5, 6))
@@ -202,3 +217,69 @@ def opus_mt() -> Case:
         58101,
         unread=("model.*.embed_positions.weight",),
     )
+
+
+def vectors(raw: tuple[Tensor, Tensor]) -> Document:
+    """Rows as wide as the streams, as they are."""
+    one, two = (TokenSequence((Span("rows", features=x),)) for x in raw)
+    return Document({"encoder": one, "decoder": two})
+
+
+def transformer_case(preset, lengths=PAIRS, **more) -> Case:
+    depth, hidden = preset.decoder_depth or preset.depth, preset.hidden or 4 * preset.dim
+
+    def fresh() -> torch.nn.Module:
+        with quiet():  # it warns of the fast path that it does not take
+            return torch.nn.Transformer(
+                preset.dim, preset.heads, preset.depth, depth, hidden, batch_first=True, norm_first=preset.norm_first
+            )
+
+    def answer(reference, raw: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
+        mask = torch.nn.Transformer.generate_square_subsequent_mask(len(raw[1]), dtype=raw[1].dtype)
+        memory = reference.encoder(raw[0][None])
+        return {"encoder": memory[0], "decoder": reference.decoder(raw[1][None], memory, mask, tgt_is_causal=True)[0]}
+
+    def rows(n: int, seed: int) -> Tensor:
+        return noise(n, preset.dim, seed=seed)
+
+    return Case(
+        fresh,
+        preset,
+        {"rows": Channel(width=(preset.dim,), embed=())},
+        [(rows(n, n), rows(m, 100 + m)) for n, m in lengths],
+        vectors,
+        answer,
+        hidden=("encoder", "decoder"),
+        steps=True,
+        note="torch.nn.Transformer",
+        **more,
+    )
+
+
+def wrong_transformer(other) -> dict:
+    return {
+        "norms on the other side": other,
+        "no norm at the end": streams(lambda s: s.replace(norm=None)),
+        "gelu": lambda p: p.replace(act="gelu"),
+        "eps 1e-4": lambda p: p.replace(eps=1e-4),
+        "scores not scaled": bare_scores,
+        "every token sees all": full,
+        "with sinusoids": lambda p: p.replace(sinusoid=True),
+    }
+
+
+@case("transformer")
+def transformer() -> Case:
+    preset = presets.transformer(**SMALL, decoder_depth=2, hidden=HIDDEN, sinusoid=False)
+    return transformer_case(preset, wrong=wrong_transformer(pre_norm))
+
+
+@case("transformer: norms in front")
+def transformer_pre_norm() -> Case:
+    preset = presets.transformer(**SMALL, decoder_depth=2, hidden=HIDDEN, sinusoid=False, norm_first=True)
+    return transformer_case(preset, wrong=wrong_transformer(post_norm))
+
+
+@published("transformer-base")
+def transformer_base() -> Case:
+    return transformer_case(presets.transformer(sinusoid=False), ((40, 12), (17, 30)))
