@@ -20,6 +20,9 @@ COMMANDS = {
     "train": ("omnitok.commands.train:train", "Train a model from a recipe."),
     "eval": ("omnitok.commands.evaluate:evaluate", "Score a run on held-out samples."),
     "generate": ("omnitok.commands.generate:generate", "Continue a prompt with a run's model."),
+    "presets": ("omnitok.commands.presets:presets", "List the architectures, or explain one."),
+    "import": ("omnitok.commands.import_:import_", "Make a run of a published model."),
+    "export": ("omnitok.commands.export:export", "Write a run as its reference library's files."),
     "demo": ("omnitok.commands.demo:demo", "Run a demo, or list them."),
     "config": ("omnitok.commands.config:app", "Show every value of a recipe and what it means."),
 }

@@ -70,6 +70,10 @@ class Host:
         tokenizer = _configure(self.tokenizer_class(name), f"tokenizer {name!r}", config)
         return tokenizer.named(instance) if instance else tokenizer
 
+    def restored(self, name: str, instance: str, config: Mapping[str, Any], state: bytes | None) -> Tokenizer:
+        """A tokenizer from its configuration and from what it had learned when it was saved."""
+        return _configure(self.tokenizer_class(name), f"tokenizer {name!r}", config, state).named(instance)
+
     def dataset_class(self, name: str) -> type[Dataset]:
         """The class behind `<plugin>/<dataset>`. Raises UnknownNameError, DuplicateNameError or PluginError."""
         plugin = name.partition("/")[0]
@@ -215,14 +219,14 @@ def _check_names(plugin: Plugin) -> None:
             raise PluginError(f"dataset {dataset!r} must be named {name + '/...'!r}")
 
 
-def _configure(cls: type[S], what: str, config: Mapping[str, Any]) -> S:
+def _configure(cls: type[S], what: str, config: Mapping[str, Any], state: bytes | None = None) -> S:
     """A struct from plain values. Raises ConfigError naming the field."""
     known = [f.name for f in msgspec.structs.fields(cls) if f.name not in ("instance", "state")]
     for name in config:
         if name not in known:
             raise ConfigError(f"unknown field {name!r} of {what}; {did_you_mean(name, known, 'fields')}")
     try:
-        return msgspec.convert(dict(config), cls)
+        return msgspec.convert(dict(config) if state is None else {**config, "state": state}, cls)
     except msgspec.ValidationError as error:
         message, _, field = str(error).partition(" - at `$.")
         raise ConfigError(f"{what}{f', field {field[:-1]!r}' if field else ''}: {message}") from None

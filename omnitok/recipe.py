@@ -143,11 +143,14 @@ def load_recipe(path: str | Path, sets: Iterable[str] = ()) -> Recipe:
         raise type(error)(f"{path}: {error}") from None
 
 
-def make_recipe(plain: Mapping[str, Any]) -> Recipe:
-    """Plain tables, as they stand in TOML -> a checked recipe that names all its tokenizers."""
+def make_recipe(plain: Mapping[str, Any], tasks_needed: bool = True) -> Recipe:
+    """Plain tables, as they stand in TOML -> a checked recipe that names all its tokenizers.
+
+    A model that was imported may have no task yet.
+    """
     plain = dict(plain)
-    tasks = plain.get("tasks")
-    if not isinstance(tasks, list) or not tasks or not all(isinstance(t, dict) for t in tasks):
+    tasks = plain.get("tasks", None if tasks_needed else [])
+    if not isinstance(tasks, list) or (tasks_needed and not tasks) or not all(isinstance(t, dict) for t in tasks):
         raise ConfigError("a recipe needs at least one [[tasks]] table")
     plain["tasks"] = [_task(t, f"tasks[{i}]") for i, t in enumerate(tasks)]
     recipe: Recipe = from_plain(plain, Recipe)

@@ -24,7 +24,7 @@ from .objectives import Objective
 from .recipe import Recipe, make_recipe
 from .sequence import TokenSequence
 from .tasks import Tasks
-from .tokenizer import Tokenizer
+from .tokenizer import Channel, Tokenizer
 from .toml import to_toml
 
 if TYPE_CHECKING:
@@ -128,8 +128,9 @@ def describe(tasks: Tasks, host: Host) -> tuple[dict[str, Any], dict[str, bytes]
     used = {t.name for t in tasks.tokenizers.values()} | {d.name.partition("/")[0] for d in tasks.datasets.values()}
     facts = {
         "recipe": to_toml(tasks.recipe),
-        "tokenizers": {i: {"plugin": t.name, "config": _config(t)} for i, t in tasks.tokenizers.items()},
+        "tokenizers": {i: {"plugin": t.name, "config": config_of(t)} for i, t in tasks.tokenizers.items()},
         "objectives": {name: to_plain(objective) for name, objective in tasks.objectives.items()},
+        "channels": {name: channel.to_plain() for name, channel in tasks.bare.items()},
         "plugins": {
             s.name: {"distribution": s.distribution, "version": s.version, "file": s.is_file}
             for s in host.status()
@@ -145,7 +146,8 @@ def describe(tasks: Tasks, host: Host) -> tuple[dict[str, Any], dict[str, bytes]
     return facts, states
 
 
-def _config(tokenizer: Tokenizer) -> dict[str, Any]:
+def config_of(tokenizer: Tokenizer) -> dict[str, Any]:
+    """The values of a tokenizer's fields, as a recipe writes them."""
     values = {name: msgspec.to_builtins(to_plain(getattr(tokenizer, name))) for name in tokenizer.config_fields()}
     return {k: v for k, v in values.items() if v is not None}
 
@@ -187,14 +189,15 @@ def _check_plugin(saved: checkpoint.Checkpoint, name: str, fact: Mapping[str, An
 def restore_tasks(saved: checkpoint.Checkpoint, host: Host) -> Tasks:
     """The tasks of a checkpoint with its fitted tokenizers, without their data."""
     try:
-        recipe = make_recipe(tomllib.loads(saved.manifest["recipe"]))
+        recipe = make_recipe(tomllib.loads(saved.manifest["recipe"]), tasks_needed=False)
         tokenizers = {i: _tokenizer(saved, i, fact, host) for i, fact in saved.manifest["tokenizers"].items()}
         objectives = {n: from_plain(plain, Objective, n) for n, plain in saved.manifest["objectives"].items()}
-        return Tasks(recipe, tokenizers, objectives)
+        bare = {name: Channel.from_plain(plain, name) for name, plain in saved.manifest.get("channels", {}).items()}
+        return Tasks(recipe, tokenizers, objectives, bare=bare)
     except (ConfigError, PluginError) as error:
         raise CheckpointError(f"{saved.folder} cannot be used here: {error}") from None
 
 
 def _tokenizer(saved: checkpoint.Checkpoint, instance: str, fact: Mapping[str, Any], host: Host) -> Tokenizer:
-    tokenizer = host.tokenizer(fact["plugin"], instance=instance, **fact["config"])
-    return msgspec.structs.replace(tokenizer, state=saved.files.get(f"tokenizers/{instance}.state"))
+    state = saved.files.get(f"tokenizers/{instance}.state")
+    return host.restored(fact["plugin"], instance, fact["config"], state)

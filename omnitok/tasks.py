@@ -33,7 +33,10 @@ CUT = " (cut: first "
 
 
 class Tasks:
-    """What turns samples into documents: the same for training, evaluation and a loaded run. Can be pickled for workers."""
+    """What turns samples into documents: the same for training, evaluation and a loaded run. Can be pickled for workers.
+
+    `bare` are channels of the model that no tokenizer here fills.
+    """
 
     def __init__(
         self,
@@ -41,10 +44,11 @@ class Tasks:
         tokenizers: Mapping[str, Tokenizer],
         objectives: Mapping[str, Objective],
         datasets: Mapping[str, Dataset] | None = None,
+        bare: Mapping[str, Channel] | None = None,
     ) -> None:
         self.recipe, self.tokenizers, self.objectives = recipe, dict(tokenizers), dict(objectives)
-        self.datasets = dict(datasets or {})
-        self.channels: dict[str, Channel] = channels_of(self.tokenizers.values())
+        self.datasets, self.bare = dict(datasets or {}), dict(bare or {})
+        self.channels: dict[str, Channel] = {**channels_of(self.tokenizers.values()), **self.bare}
         self.readouts = tuple(n for n, objective in self.objectives.items() if objective.reads_out())
         self.readout_first = recipe.preset().readout is not None
         self.heads = self._heads()
@@ -63,7 +67,7 @@ class Tasks:
 
     def opened(self, host: Host) -> Tasks:
         """The same tasks with their data."""
-        return Tasks(self.recipe, self.tokenizers, self.objectives, open_data(self.recipe, host))
+        return Tasks(self.recipe, self.tokenizers, self.objectives, open_data(self.recipe, host), self.bare)
 
     def build(self) -> Transformer:
         """The recipe's model, with fresh weights."""
@@ -174,21 +178,23 @@ def was_cut(name: str) -> bool:
     return CUT in name
 
 
-def prepare(recipe: Recipe, host: Host) -> Tasks:
+def prepare(recipe: Recipe, host: Host, given: Mapping[str, Tokenizer] | None = None) -> Tasks:
     """Open a recipe's datasets and make its tokenizers and objectives from them.
 
     Tokenizers see training splits only, of all tasks that use them, in the order of the recipe, up to
-    `train.fit_samples`. Raises ConfigError naming the part of the recipe.
+    `train.fit_samples`; those in `given` are taken as they are. Raises ConfigError naming the part of the recipe.
     """
+    given = given or {}
     used = dict.fromkeys(instance for t in recipe.tasks for _, instance, _ in t.fields())
     for instance in recipe.tokenizers:
         if instance not in used:
             raise ConfigError(f"tokenizer {instance!r} is used by no task; {did_you_mean(instance, used, 'used')}")
     datasets = open_data(recipe, host)
-    tokenizers = {i: _tokenizer(recipe, i, datasets, host) for i in used}
+    tokenizers = {i: given.get(i) or _tokenizer(recipe, i, datasets, host) for i in used}
     objectives = {t.name: _objective(t.objective, datasets[t.name]) for t in recipe.tasks}
     bare = Tasks(recipe, {}, {}, datasets)
-    return Tasks(recipe, {i: _fitted(bare, i, t) for i, t in tokenizers.items()}, objectives, datasets)
+    fitted = {i: t if i in given else _fitted(bare, i, t) for i, t in tokenizers.items()}
+    return Tasks(recipe, fitted, objectives, datasets)
 
 
 def open_data(recipe: Recipe, host: Host) -> dict[str, Dataset]:

@@ -14,6 +14,7 @@ import msgspec
 import torch
 from torch import Tensor
 
+from .config import field_types, from_plain, to_plain
 from .errors import ConfigError, InputError, did_you_mean
 from .nn.steps import Affine, Axis, Linear, Step, Table
 from .sequence import Span, TokenSequence
@@ -81,6 +82,20 @@ class Channel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """added on the assembled stream."""
     pairs: dict[str, int] = {}
     """pair name -> number of labels."""
+
+    def to_plain(self) -> dict[str, Any]:
+        """Its fields as JSON can hold them, without those at their default."""
+        values = {name: getattr(self, name) for name in self.__struct_fields__}
+        return {name: to_plain(value) for name, value in values.items() if value != getattr(Channel(), name)}
+
+    @classmethod
+    def from_plain(cls, plain: Mapping[str, Any], where: str = "channel") -> Self:
+        """The inverse of `to_plain`. Raises ConfigError naming the field."""
+        hints = field_types(cls)
+        for name in plain:
+            if name not in hints:
+                raise ConfigError(f"unknown field {name!r} of channel {where!r}; {did_you_mean(name, hints, 'fields')}")
+        return cls(**{name: from_plain(value, hints[name], f"{where}.{name}") for name, value in plain.items()})
 
     def steps(self) -> tuple[Step, ...]:
         """The embedding pipeline of this channel where no preset brings its own."""

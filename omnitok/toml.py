@@ -70,7 +70,7 @@ def _task_form(task: Task) -> dict[str, Any]:
 
 
 def _table(values: Mapping[str, Any], cls: type[msgspec.Struct] | None) -> Iterator[str]:
-    notes = _meanings(cls) if cls else {}
+    notes = meanings(cls) if cls else {}
     fields = msgspec.structs.fields(cls) if cls else ()
     unset = [f.name for f in fields if f.default is None and f.name not in ("instance", "state")]
     for key, value in values.items():
@@ -81,7 +81,7 @@ def _table(values: Mapping[str, Any], cls: type[msgspec.Struct] | None) -> Itera
             yield f"# {key} is not set" + (f"  # {notes[key]}" if key in notes else "")
 
 
-def _meanings(cls: type[msgspec.Struct]) -> dict[str, str]:
+def meanings(cls: type[msgspec.Struct]) -> dict[str, str]:
     """Field name -> its description, where the annotation carries one."""
     found: dict[str, str] = {}
     for name, hint in field_types(cls).items():

@@ -24,7 +24,8 @@ from .evaluate import evaluate, unasked
 from .loader import Loader
 from .metrics import Metrics, Window
 from .recipe import Recipe
-from .run import describe, load_weights, restore_tasks
+from .run import Run, describe, load_weights, restore_tasks
+from .start import follow, take_weights
 from .tasks import Tasks, open_data, prepare, was_cut
 from .toml import to_toml
 from .update import NOTHING_ASKED, Update, Updater, cast_of
@@ -46,8 +47,12 @@ class Result:
     interrupted: bool = False
 
 
-def train(recipe: Recipe, out: str | Path, host: Host, resume: bool = False, quiet: bool = False) -> Result:
+def train(
+    recipe: Recipe, out: str | Path, host: Host, resume: bool = False, quiet: bool = False, start: Run | None = None
+) -> Result:
     """Train what a recipe says into a run folder: metrics.jsonl, recipe.toml and checkpoints/.
+
+    `start` is a run whose model, tokenizers and weights the new one begins with (`omnitok/start.py`).
 
     Raises ConfigError where the folder holds a run already, or none to resume; NonFiniteError after `train.max_skips`
     refused updates in a row, with the last checkpoint intact.
@@ -58,9 +63,11 @@ def train(recipe: Recipe, out: str | Path, host: Host, resume: bool = False, qui
         raise ConfigError(f"{folder} already holds a run ({newest.name}): continue it with --resume, or choose another --out")
     if resume and not newest:
         raise ConfigError(f"{folder} holds no complete checkpoint to resume; leave --resume out to start")
+    if resume and start:
+        raise ConfigError("--resume continues the run itself; --from starts another one: choose one of them")
     if recipe.train.threads:
         torch.set_num_threads(recipe.train.threads)
-    training = Training(recipe, folder, host, checkpoint.load(newest) if newest else None, quiet)
+    training = Training(recipe, folder, host, checkpoint.load(newest) if newest else None, quiet, start)
     with stop_on_signal() as stop:
         try:
             return training.run(stop)
@@ -72,12 +79,23 @@ class Training:
     """One training in progress."""
 
     def __init__(
-        self, recipe: Recipe, folder: Path, host: Host, saved: checkpoint.Checkpoint | None = None, quiet: bool = True
+        self,
+        recipe: Recipe,
+        folder: Path,
+        host: Host,
+        saved: checkpoint.Checkpoint | None = None,
+        quiet: bool = True,
+        start: Run | None = None,
     ) -> None:
+        recipe, given = follow(recipe, start) if start else (recipe, {})
         self.recipe, self.config, self.folder, self.host, self.quiet = recipe, recipe.train, folder, host, quiet
-        self.tasks = prepare(recipe, host) if saved is None else _again(recipe, saved, host)
+        self.tasks = prepare(recipe, host, given) if saved is None else _again(recipe, saved, host)
         rng.seed_all(self.config.seed)
         self.updater = Updater(self.tasks.build(), self.tasks)
+        if start is not None:
+            taken = take_weights(self.updater.model, start)
+            if not quiet:
+                print(taken, file=sys.stderr)
         schema = self.tasks.schema(self.updater.model)
         draws = Draws(self.tasks.sources(), self.config.seed)
         self.loader = Loader(self.tasks, draws, self.config.budget, schema, self.config.workers)
@@ -189,6 +207,8 @@ class Training:
 
     def _restore(self, saved: checkpoint.Checkpoint) -> None:
         facts = saved.manifest
+        if "data" not in facts:
+            raise CheckpointError(f"{saved.folder} was imported, not trained: start from it with --from {self.folder}")
         load_weights(self.updater.model, saved)
         self.updater.restore(saved.tensors("optimizer.safetensors"), saved.step)
         self.loader.restore(facts["data"])

@@ -239,8 +239,6 @@ class Reference(Preset, frozen=True):
     """name of the published model -> its size; the first is the default"""
     model_types: ClassVar[tuple[str, ...]] = ()
     """`model_type` in the `config.json` files that `from_config` reads, beside the preset's own name"""
-    surplus: ClassVar[tuple[str, ...]] = ()
-    """patterns of tensors that published files may hold beside the model: buffers, heads of a pretraining task"""
     unread: ClassVar[tuple[str, ...]] = ()
     """patterns of tensors that files may hold beside the weights and nothing reads: masks, tables of angles"""
 
@@ -280,6 +278,22 @@ def import_weights(model: Transformer, theirs: State, leave_out: Iterable[str] =
         if made[key].shape != value.shape:
             raise CheckpointError(f"{key!r} is {list(value.shape)} in this model and {list(made[key].shape)} in the state dict")
     model.load_state_dict(made, strict=False)
+
+
+def renamed(model: Transformer, theirs: State) -> dict[str, Tensor]:
+    """A published file's tensors under the names of the weight map, where the file keeps the model without its outer
+    name ("h.0.ln_1" for "transformer.h.0.ln_1") or names norms as of old ("gamma" and "beta").
+    """
+    known = {k for rules in _maps(model).values() for r in rules for k in r.theirs}
+    outer = sorted({k.partition(".")[0] + "." for k in known if "." in k})
+    out: dict[str, Tensor] = {}
+    for key, value in theirs.items():
+        plain = key.removesuffix(".gamma") + ".weight" if key.endswith(".gamma") else key
+        plain = plain.removesuffix(".beta") + ".bias" if plain.endswith(".beta") else plain
+        named = [plain, *(o + plain for o in outer)]
+        found = [k for k in named if k in known] if key not in known else [key]
+        out[found[0] if found and found[0] not in theirs else key] = value
+    return out
 
 
 def export_weights(model: Transformer, leave_out: Iterable[str] = (), layout: str | None = None) -> dict[str, Tensor]:

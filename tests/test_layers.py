@@ -18,9 +18,10 @@ LAYERS = [
     "config nn tokenizer data hookspecs",
     "discovery plugins",
     "model assemble objectives presets weights",
-    "packing draws loader generate",
+    "packing draws loader session generate beam",
     "checkpoint recipe toml metrics",
-    "sources tasks update evaluate run train",
+    "sources tasks update evaluate run start train",
+    "hub",
     "compare checks",
     "cli commands",
 ]

@@ -83,9 +83,9 @@ def test_every_key_is_described():
 
 
 def to_toml_notes(cls):
-    from omnitok.toml import _meanings
+    from omnitok.toml import meanings
 
-    return _meanings(cls)
+    return meanings(cls)
 
 
 plain = st.recursive(

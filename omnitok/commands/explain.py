@@ -67,20 +67,27 @@ def _fields(cls: type[Tokenizer]) -> list[dict[str, str]]:
     hints = get_type_hints(cls, include_extras=True)
     fields = []
     for name, field in cls.config_fields().items():
-        kind, meta = hints[name], None
-        if hasattr(kind, "__metadata__"):
-            meta = next((m for m in kind.__metadata__ if isinstance(m, msgspec.Meta)), None)
-            kind = kind.__origin__
-        default = "required" if field.required else repr(_default(field))
-        fields.append({"name": name, "type": _kind(kind), "default": default, "meaning": (meta and meta.description) or ""})
+        meta = next((m for m in getattr(hints[name], "__metadata__", ()) if isinstance(m, msgspec.Meta)), None)
+        default = "required" if field.required else repr(default_of(field))
+        fields.append(
+            {"name": name, "type": kind_of(hints[name]), "default": default, "meaning": (meta and meta.description) or ""}
+        )
     return fields
 
 
-def _default(field: msgspec.structs.FieldInfo) -> Any:
+def default_of(field: msgspec.structs.FieldInfo) -> Any:
+    """The value of a field that is left out."""
     return field.default if field.default_factory is msgspec.NODEFAULT else field.default_factory()
 
 
-def _kind(kind: Any) -> str:
+def strip_annotations(hint: Any) -> Any:
+    """`int | None` for an annotation that carries limits and descriptions at any depth."""
+    return get_type_hints(type("_", (), {"__annotations__": {"it": hint}}))["it"]
+
+
+def kind_of(hint: Any) -> str:
+    """An annotation in words, without what it carries beside the type."""
+    kind = strip_annotations(hint)
     return kind.__name__ if isinstance(kind, type) and not hasattr(kind, "__args__") else str(kind).replace("typing.", "")
 
 

@@ -41,6 +41,13 @@ class TextTokenizer(Tokenizer, frozen=True, kw_only=True):
     start_token: Annotated[
         str | None, msgspec.Meta(description="the special token of a loaded tokenizer.json that a decoder begins with")
     ] = None
+    mask_token: Annotated[
+        str | None, msgspec.Meta(description="the special token of a loaded tokenizer.json that stands for masked content")
+    ] = None
+    ids: Annotated[
+        int | None,
+        msgspec.Meta(description="ids of the model that a loaded tokenizer.json belongs to; only `end_token` is then an end"),
+    ] = None
     sentinels: Annotated[
         int, msgspec.Meta(ge=0, description="more ids that stand for spans taken out; a loaded tokenizer.json's own come first")
     ] = 0
@@ -57,7 +64,13 @@ class TextTokenizer(Tokenizer, frozen=True, kw_only=True):
                 bpe.load(self.state)
             except InputError as error:
                 raise InputError(f"{self.file or 'state of the tokenizer'}: {error}") from None
-        for field, token in (("end_token", self.end_token), ("start_token", self.start_token)):
+        if self.ids is not None and self.ids < self._named_size + self.sentinels:
+            raise ConfigError(
+                f"tokenizer 'text': the tokenizer.json and the sentinels have {self._named_size + self.sentinels} ids, "
+                f"more than ids = {self.ids}"
+            )
+        for field in ("end_token", "start_token", "mask_token"):
+            token = getattr(self, field)
             if token is not None and self._named(token) is None:
                 names = bpe.load(self.state).special_names() if self.state else []
                 hint = did_you_mean(token, names, "special tokens") if names else "it needs a `file` with special tokens"
@@ -73,23 +86,23 @@ class TextTokenizer(Tokenizer, frozen=True, kw_only=True):
     @property
     def _named_size(self) -> int:
         """Ids below the reserved sentinels."""
-        return max(self._size, self.end + 1)
+        return self._size if self.end is None else max(self._size, self.end + 1)
 
     @property
     def _vocab(self) -> int:
-        return self._named_size + self.sentinels
+        return self.ids or self._named_size + self.sentinels
 
     @property
-    def end(self) -> int:
+    def end(self) -> int | None:
         """The id that closes a text."""
         named = self._named(self.end_token)
-        return self._size if named is None else named
+        return self._size if named is None and self.ids is None else named
 
     def channels(self) -> dict[str, Channel]:
         own = bpe.load(self.state).sentinels if self.state else ()
-        sentinels = (*own, *range(self._named_size, self._vocab))
-        start = self._named(self.start_token)
-        return {self.channel(): Channel(vocab=self._vocab, start=start, end=self.end, sentinels=sentinels)}
+        sentinels = (*own, *range(self._named_size, self._named_size + self.sentinels))
+        start, mask = self._named(self.start_token), self._named(self.mask_token)
+        return {self.channel(): Channel(vocab=self._vocab, start=start, end=self.end, mask=mask, sentinels=sentinels)}
 
     def encode(self, raw: str) -> TokenSequence:
         data = self._utf8(raw)
@@ -126,7 +139,7 @@ class TextTokenizer(Tokenizer, frozen=True, kw_only=True):
         wrong = ids[(ids < 0) | (ids >= self._vocab)]
         if len(wrong):
             raise InputError(f"id {int(wrong[0])} of channel {name!r} is outside its vocabulary of {self._vocab}")
-        ids = ids[(ids != self.end) & (ids < self._named_size)]
+        ids = ids[(ids != (-1 if self.end is None else self.end)) & (ids < self._named_size)]
         if self.state is None:
             return ids.numpy().astype(np.uint8).tobytes().decode(errors="replace")
         return bpe.load(self.state).decode(ids.tolist())
@@ -140,7 +153,8 @@ class TextTokenizer(Tokenizer, frozen=True, kw_only=True):
         if self.file is not None:
             return self
         texts = (self._utf8(text).decode() for text in samples)
-        return msgspec.structs.replace(self, state=bpe.train(texts, self.vocab_size - 1), end_token=None, start_token=None)
+        own = {"end_token": None, "start_token": None, "mask_token": None, "ids": None}
+        return msgspec.structs.replace(self, state=bpe.train(texts, self.vocab_size - 1), **own)
 
     def save_pretrained(self, folder: Path) -> None:
         """Write `tokenizer.json`, and `tokenizer_config.json` where a special token of it starts or ends a text."""
@@ -149,25 +163,29 @@ class TextTokenizer(Tokenizer, frozen=True, kw_only=True):
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "tokenizer.json").write_bytes(self.state)
-        named = {"bos_token": self.start_token, "eos_token": self.end_token}
+        named = {"bos_token": self.start_token, "eos_token": self.end_token, "mask_token": self.mask_token}
         if any(named.values()):
             (folder / "tokenizer_config.json").write_text(json.dumps({k: v for k, v in named.items() if v is not None}))
 
     @classmethod
     def from_pretrained(cls, folder: Path) -> Self:
-        """Read `tokenizer.json`; `eos_token` of `tokenizer_config.json`, where there is one, becomes `end_token`.
+        """Read `tokenizer.json`; `eos_token` and `mask_token` of `tokenizer_config.json`, where they are there, are taken.
 
-        `start_token` is what `decoder_start_token_id` of a `config.json` beside them names, else `bos_token`.
+        Of a `config.json` beside them, `decoder_start_token_id` names the `start_token` (else `bos_token` is it),
+        `eos_token_id` the `end_token` where nothing else does, and `vocab_size` the ids of the model, which may be more.
         """
         path = Path(folder) / "tokenizer.json"
         state = read_bytes(path, 1 << 28)
         named = {k: _content(v) for k, v in _read_json(Path(folder) / "tokenizer_config.json").items() if k in _NAMED}
-        first = _read_json(Path(folder) / "config.json").get("decoder_start_token_id")
+        config = _read_json(Path(folder) / "config.json")
+        first, last, ids = (config.get(k) for k in ("decoder_start_token_id", "eos_token_id", "vocab_size"))
         try:
             known = bpe.load(state)
             start = known.special_name(first) if isinstance(first, int) else named.get("bos_token")
+            end = named.get("eos_token") or (known.special_name(last) if isinstance(last, int) else None)
             start = None if start is None or known.special_id(start) is None else start
-            return cls(state=state, end_token=named.get("eos_token"), start_token=start)
+            more = ids if isinstance(ids, int) and ids >= known.size else None
+            return cls(state=state, end_token=end, start_token=start, mask_token=named.get("mask_token"), ids=more)
         except (InputError, ConfigError) as error:
             raise InputError(f"{path}: {error}") from None
 
@@ -205,7 +223,7 @@ class TextTokenizer(Tokenizer, frozen=True, kw_only=True):
         return Picture("text", raw, marks, f"{len(tokens)} tokens, {len(raw)} characters")
 
 
-_NAMED = ("bos_token", "eos_token")
+_NAMED = ("bos_token", "eos_token", "mask_token")
 
 
 def _content(token: Any) -> Any:

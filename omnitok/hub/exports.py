@@ -1,0 +1,102 @@
+"""A run written as the folder that the reference library's own `from_pretrained` reads."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+import safetensors.torch
+
+from ..errors import CheckpointError, ConfigError, InputError
+from ..run import Run
+from ..weights import Reference, export_weights
+from .files import CONFIG, WHOLE
+
+LIBRARY = "transformers"
+"""the layout that `config.json` describes"""
+
+
+def export_run(run: Run, out: str | Path, layout: str | None = None, leave_out: Iterable[str] = ()) -> list[str]:
+    """Write config.json, model.safetensors and the tokenizers' published files into a new folder; lines that say what.
+
+    `layout` names the library whose names the weights get; `leave_out` holds patterns of our parameters that the
+    reference has no place for, or channels and heads by name. Raises CheckpointError or ConfigError, and writes nothing then.
+    """
+    folder, work = Path(out), Path(f"{out}.tmp")
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ConfigError(f"{folder} exists already: choose another folder")
+    files, lines = _files(run, layout, leave_out)
+    shutil.rmtree(work, ignore_errors=True)
+    try:
+        work.mkdir(parents=True)
+        for name, data in files.items():
+            (work / name).write_bytes(data)
+        lines += _tokenizers(run, work)
+        if folder.exists():
+            folder.rmdir()
+        os.replace(work, folder)
+    except OSError as error:
+        raise CheckpointError(f"could not write {folder} ({error.strerror or error})") from None
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    return lines
+
+
+def _files(run: Run, layout: str | None, leave_out: Iterable[str]) -> tuple[dict[str, bytes], list[str]]:
+    """The weights and the configuration as bytes."""
+    model, preset = run.model, run.model.preset
+    if not isinstance(preset, Reference):
+        raise ConfigError(f"preset {run.recipe.preset_name!r} follows no published model, so it cannot be exported as one")
+    bound = {role: model.channel_info[channel] for role, channel in model.roles.items()}
+    layouts = list(preset.maps(bound))
+    layout = layout if layout is not None else LIBRARY if LIBRARY in layouts else layouts[0]
+    weights = export_weights(model, _patterns(run, leave_out), layout)
+    files = {WHOLE: safetensors.torch.save({k: v.contiguous() for k, v in weights.items()}, {"format": "pt"})}
+    lines = [f"{WHOLE}: {len(weights)} tensors" + (f" in the layout of {layout}" if layout else "")]
+    if layout.partition(" ")[0] not in ("", LIBRARY):
+        return files, [*lines, f"no {CONFIG}: it would describe the layout {LIBRARY!r}"]
+    try:
+        config = preset.to_config(bound)
+    except ConfigError as error:
+        return files, [*lines, f"no {CONFIG}: {error}"]
+    files[CONFIG] = (json.dumps(config, indent=2) + "\n").encode()
+    return files, [*lines, f"{CONFIG}: {config.get('model_type', '')}"]
+
+
+def _patterns(run: Run, leave_out: Iterable[str]) -> list[str]:
+    """Patterns as they are; the name of a channel, head or axis stands for all parameters of it."""
+    found: list[str] = []
+    for asked in leave_out:
+        scopes = [s for s in ("channels", "heads", "axes") if asked in getattr(run.model, s)]
+        own = [f"{scope}.{asked}.*" for scope in scopes]
+        if "axes" not in scopes and asked in run.model.channels:
+            own += [f"axes.{axis}.*" for axis in _axes_of(run, asked)]
+        found += [*own, f"heads.{asked}/*"] if own else [asked]
+    return found
+
+
+def _axes_of(run: Run, channel: str) -> list[str]:
+    """The axes that no other channel has."""
+    names = run.model.axis_names
+    others = {axis for name, axes in names.items() if name != channel for axis in axes}
+    return [axis for axis in names[channel] if axis not in others]
+
+
+def _tokenizers(run: Run, folder: Path) -> list[str]:
+    """Let the tokenizers of the preset's roles write their files."""
+    lines = []
+    bound = set(run.model.roles.values())
+    for instance, tokenizer in run.tokenizers.items():
+        if bound.isdisjoint(tokenizer.channels()):
+            continue
+        before = {p.name for p in folder.iterdir()}
+        try:
+            tokenizer.save_pretrained(folder)
+        except InputError as error:
+            lines.append(f"no files of tokenizer {instance!r}: {error}")
+            continue
+        lines.append(f"{', '.join(sorted({p.name for p in folder.iterdir()} - before))}: tokenizer {instance!r}")
+    return lines
