@@ -101,6 +101,8 @@ class Case:
     readouts: tuple[str, ...] = ("label",)
     unread: tuple[str, ...] = ()
     """patterns of their tensors that the reference itself never reads, so that we do not keep them"""
+    idle: int = 0
+    """numbers among their parameters that never learn, such as rows for padding, so that we do not keep them"""
     tuned: Callable[[nn.Module], None] = lambda reference: None
     """a change of the randomised reference, in place"""
     unscaled: bool = False
