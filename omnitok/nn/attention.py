@@ -25,6 +25,8 @@ class Attention(Mixer, frozen=True):
     heads: int
     kv_heads: int | None = None
     head_dim: int | None = None
+    value_dim: int | None = None
+    """columns of a head's values; None: head_dim"""
     source: Literal["self", "memory"] = "self"
     memory_dim: int | None = None
     """None: the stream's own"""
@@ -65,11 +67,12 @@ class AttentionModule(nn.Module):
         if self.heads % self.kv_heads:
             raise ConfigError(f"{self.heads} heads cannot share {self.kv_heads} key-value heads: use a divisor")
         self.head_dim = config.head_dim or dim // config.heads
+        value_dim = config.value_dim or self.head_dim
         source = config.memory_dim or dim
         self.q = linear(dim, self.heads * self.head_dim, config.bias)
         self.k = linear(source, self.kv_heads * self.head_dim, config.bias)
-        self.v = linear(source, self.kv_heads * self.head_dim, config.bias)
-        self.o = linear(self.heads * self.head_dim, dim, config.bias if config.out_bias is None else config.out_bias)
+        self.v = linear(source, self.kv_heads * value_dim, config.bias)
+        self.o = linear(self.heads * value_dim, dim, config.bias if config.out_bias is None else config.out_bias)
         self.memory_norm = config.memory_norm.build(source, dim) if config.memory_norm else None
         if config.qk_norm:
             self.q_norm = config.qk_norm.build(self.head_dim, dim)
@@ -110,7 +113,7 @@ class AttentionModule(nn.Module):
         return x
 
     def _heads(self, x: Tensor, heads: int) -> Tensor:
-        return x.view(len(x), heads, self.head_dim)
+        return x.view(len(x), heads, x.shape[1] // heads)
 
     def _rope(self, term: RopeModule, layout: Layout, ctx: Context) -> list[tuple[Tensor, Tensor]]:
         return ctx.once(("rope", term, id(layout)), lambda: term.tables(layout))  # type: ignore[no-any-return]
@@ -121,4 +124,5 @@ class AttentionModule(nn.Module):
         biases = tuple(t for t in terms if isinstance(t, Bias))
         contents = tuple(t for t in terms if isinstance(t, ContentBias))
         dropout = c.dropout if self.training else 0.0
-        return Spec(scale, biases, contents, c.window, c.window_axis, c.over, not memory, dropout)
+        wide = c.value_dim is not None and c.value_dim != self.head_dim
+        return Spec(scale, biases, contents, c.window, c.window_axis, c.over, not memory, dropout, wide)

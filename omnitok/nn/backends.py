@@ -38,12 +38,14 @@ class Spec:
     ordered: bool = True
     dropout: float = 0.0
     """share of the weights that are dropped, in training"""
+    wide: bool = False
+    """values have another width than keys"""
 
     @property
     def plain(self) -> bool:
         """Nothing but the rule."""
         narrow = self.window is not None or self.over is not None
-        return not (self.biases or self.contents or narrow or self.dropout) and self.ordered
+        return not (self.biases or self.contents or narrow or self.dropout or self.wide) and self.ordered
 
     @property
     def key(self) -> object:
