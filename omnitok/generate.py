@@ -1,19 +1,21 @@
-"""Generation: sessions that feed and ask growing documents behind a cache, and the loops over them."""
+"""Generation: how ids are drawn, the loop that extends documents on one channel, and what is put back where it was masked.
+
+Shape letters: n documents that a step extends, V vocabulary.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from .batch import Ask, Document, channel_rule, collate
-from .errors import ConfigError, SequenceError, did_you_mean, unknown_name
-from .layout import Layout
-from .model import Transformer
-from .nn.cache import Cache
+from .batch import Ask
+from .errors import ConfigError, did_you_mean
 from .sequence import Span, TokenSequence
+from .session import Session, Step, refuse_unsteppable
 from .tokenizer import Channel, Tokenizer
 
 Pick = Callable[[Tensor], Tensor]
@@ -50,148 +52,6 @@ class Sampler:
         return drawn.view(shape).to(logits.device)
 
 
-class Session:
-    """Growing documents behind one cache: `feed` tokens, given or generated, and `ask` a head at the last row.
-
-    A document that would outgrow `context` tokens keeps its last half, cut at a multiple of `unit`, and is fed again.
-    `attend` overrules channel rules as the objective of the task did. A stream that reads another one (the decoder of
-    an encoder-decoder) is extended after `read` has been given that other one. Raises ConfigError where the model
-    cannot be decoded token by token.
-    """
-
-    def __init__(
-        self,
-        model: Transformer,
-        documents: int = 1,
-        context: int | None = None,
-        unit: int = 1,
-        attend: Mapping[str, str] | None = None,
-    ) -> None:
-        refuse_unsteppable(model)
-        self.model, self.documents, self.context, self.unit = model.eval(), documents, context, unit
-        self.attend = dict(attend or {})
-        self.history = [TokenSequence() for _ in range(documents)]
-        self.device = next(model.parameters()).device
-        self.memory: dict[str, tuple[Tensor, Layout]] = {}
-        self._fresh()
-
-    def _fresh(self) -> None:
-        self.cache = Cache(self.documents)
-        self.cache.lengths = self.cache.lengths.to(self.device)
-        self.ends: list[str | None] = [None] * self.documents
-        self.last = torch.zeros(self.documents, self.model.dim, device=self.device)
-
-    def __len__(self) -> int:
-        """Tokens of the longest document."""
-        return max(map(len, self.history), default=0)
-
-    @torch.no_grad()
-    def read(self, streams: Mapping[str, TokenSequence | Sequence[TokenSequence]]) -> Session:
-        """Compute the streams that the main one reads: stream -> one sequence per document. They are read whole, once."""
-        given = {s: [x] if isinstance(x, TokenSequence) else list(x) for s, x in streams.items()}
-        known = [s for s in self.model.config.streams if s != self.model.main]
-        for stream, sequences in given.items():
-            if stream not in known:
-                raise unknown_name("stream", stream, known, "streams that can be read")
-            if len(sequences) != self.documents:
-                raise SequenceError(f"{len(sequences)} sequences of {stream!r} read by a session of {self.documents} documents")
-        documents = [Document({s: x[i] for s, x in given.items()}, attend=self.attend) for i in range(self.documents)]
-        batch = collate(documents, self.model.schema, sort=False).to(self.device)
-        hidden = self.model.hidden(batch.replace(streams={s: batch.streams[s] for s in given}))
-        self.memory |= {s: (x, batch.streams[s].layout) for s, x in hidden.items()}
-        return self
-
-    def select(self, documents: Sequence[int] | Tensor) -> Session:
-        """Go on with these documents, in this order: some dropped, some twice (beams)."""
-        chosen = torch.as_tensor(documents, dtype=torch.long)
-        self.cache.select(chosen)
-        self.documents, self.last = len(chosen), self.last[chosen.to(self.device)]
-        self.history = [self.history[i] for i in chosen.tolist()]
-        self.ends = [self.ends[i] for i in chosen.tolist()]
-        for stream, (hidden, layout) in self.memory.items():
-            kept, rows = layout.select(chosen)
-            self.memory[stream] = (hidden[rows], kept)
-        return self
-
-    def feed(self, tokens: TokenSequence | Sequence[TokenSequence | None]) -> Session:
-        """Append tokens to every document; None leaves one as it is.
-
-        Raises SequenceError where tokens that see each other, or the tokens of a set, come in two parts: those before
-        would have to be computed again.
-        """
-        parts = [tokens] if isinstance(tokens, TokenSequence) else list(tokens)
-        if len(parts) != self.documents:
-            raise SequenceError(f"{len(parts)} sequences fed to a session of {self.documents} documents")
-        new = [p if p is not None else TokenSequence() for p in parts]
-        if self.context is not None and any(len(h) + len(p) > self.context for h, p in zip(self.history, new, strict=True)):
-            self.history = [self._tail(h, len(p)) for h, p in zip(self.history, new, strict=True)]
-            held, self.history = self.history, [TokenSequence() for _ in new]
-            self._fresh()
-            self._run(held)
-        self._run(new)
-        return self
-
-    def _tail(self, held: TokenSequence, coming: int) -> TokenSequence:
-        """What is kept of a full document: its last half, from a multiple of `unit` on."""
-        assert self.context is not None
-        if coming > self.context:
-            raise SequenceError(f"{coming} tokens fed at once to a session whose context is {self.context}")
-        if len(held) + coming <= self.context:
-            return held
-        keep = min(self.context // 2, self.context - coming)
-        start = -(-(len(held) - keep) // self.unit) * self.unit
-        return held[start:]
-
-    def _run(self, parts: Sequence[TokenSequence]) -> None:
-        if any(map(len, parts)):
-            self._extend(parts)
-        self.history = [h + p for h, p in zip(self.history, parts, strict=True)]
-
-    @torch.no_grad()
-    def _extend(self, parts: Sequence[TokenSequence]) -> None:
-        """One forward pass over the new tokens."""
-        stream = self.model.main
-        reads = self.model.config.streams[stream].memory
-        if reads is not None and reads not in self.memory:
-            raise SequenceError(f"stream {stream!r} reads stream {reads!r}: give it to the session first, with `read`")
-        batch = collate([Document({stream: p}, attend=self.attend) for p in parts], self.model.schema, sort=False)
-        batch = batch.to(self.device)
-        layout = batch.streams[stream].layout
-        fed = [i for i, n in enumerate(layout.lengths) if n]
-        ends = layout.offsets().long()
-        first, last = ends[:-1][fed], ends[1:][fed] - 1
-        self._refuse_joined(fed, [layout.channels[c] for c in layout.channel[first].tolist()], stream)
-        batch = batch.replace(streams={stream: batch.streams[stream]})
-        hidden = self.model.hidden(batch, self.cache, memory=self.memory)[stream]
-        self.last = self.last.index_copy(0, torch.tensor(fed, device=self.device), hidden[last].to(self.last.dtype))
-        for i, channel in zip(fed, layout.channel[last].tolist(), strict=True):
-            self.ends[i] = layout.channels[channel]
-
-    def _refuse_joined(self, fed: Sequence[int], channels: Sequence[str], stream: str) -> None:
-        schema = self.model.schema
-        for i, coming in zip(fed, channels, strict=True):
-            held = self.ends[i]
-            both = {c: channel_rule(c, stream, self.attend, schema) for c in (held, coming) if c is not None}
-            if held is not None and (set(both.values()) == {"full"} or (held == coming and held in schema.sets)):
-                raise SequenceError(f"{coming!r} behind {held!r}: tokens that see each other must be fed to a session at once")
-
-    @torch.no_grad()
-    def ask(self, head: str) -> Tensor:
-        """A head's answers [documents, ...] at the last row of every document."""
-        rows = torch.arange(self.documents, device=self.device)
-        stream = self.model.main
-        return self.model.answer({stream: self.last}, Ask(head, rows, rows, torch.ones(self.documents), stream=stream))
-
-
-def refuse_unsteppable(model: Transformer) -> None:
-    """ConfigError naming what cannot be computed token by token."""
-    stream = model.config.streams[model.main]
-    if stream.attend == "full":
-        raise ConfigError(f"stream {model.main!r} lets every token see the whole document: it cannot be decoded token by token")
-    if len(model.streams) > 1 and stream.memory is None:
-        raise ConfigError(f"the streams {', '.join(model.config.streams)} do not read each other: none is decoded behind another")
-
-
 def generate(
     session: Session,
     tokenizer: Tokenizer,
@@ -200,41 +60,96 @@ def generate(
     pick: Pick | None = None,
     meta: Mapping[str, Any] | None = None,
 ) -> TokenSequence:
-    """Extend the session's first document on one channel; returns the new tokens.
+    """Extend the only document of a session on one channel; returns the new tokens (see `generate_all`)."""
+    if session.documents != 1:
+        raise ConfigError(f"generate extends one document, this session has {session.documents}: use generate_all")
+    return generate_all(session, tokenizer, channel, max_tokens, pick, meta)[0]
 
-    Stops at the channel's end, at `max_tokens`, when `tokenizer.place` says the object is complete, or where the next
-    token belongs to another channel. The new span carries the prompt's `meta` (or the one given), so `decode` works.
+
+def generate_all(
+    session: Session,
+    tokenizer: Tokenizer,
+    channel: str,
+    max_tokens: int,
+    pick: Pick | None = None,
+    meta: Mapping[str, Any] | None = None,
+) -> list[TokenSequence]:
+    """Extend every document of a session on one channel; returns the new tokens of each.
+
+    A document stops at the channel's end, at `max_tokens`, when `tokenizer.place` says the object is complete, or where
+    the next token belongs to another channel. A new span carries its prompt's `meta` (or the one given), so `decode`
+    works. `pick` turns logits [n, V] into ids [n]. The decoder of an encoder-decoder is started first (`Session.start`).
     """
-    info, pick = _channel(tokenizer, channel), pick or Sampler(0.0)
-    last = next((s for s in reversed(session.history[0].spans) if s.channel == channel), None)
-    meta = dict(meta if meta is not None else last.meta if last is not None else {})
-    own = set(tokenizer.channels())
-    done = sum(len(s) + (s.part[0] if s.part else 0) for s in session.history[0].spans if s.channel in own)
-    made: list[Span] = []
-    for k in range(done, done + max_tokens):
-        where = tokenizer.place(k, meta)
-        if where is None or where[0] != channel:
+    info, pick = channel_info(tokenizer, channel), pick or Sampler(0.0)
+    fields = [Field(held, tokenizer, channel, meta) for held in session.history]
+    like = next((f.last for f in fields if f.last is not None), None)
+    made: list[list[Tensor]] = [[] for _ in fields]
+    rows = list(range(session.documents))
+    for k in range(max_tokens):
+        places = {i: axes for i in rows if (axes := fields[i].axes(k)) is not None}
+        if not places:
             break
-        axes = {a: torch.as_tensor(v)[None] for a, v in where[1].items()}
-        span = _token(session.ask(channel)[0], info, channel, axes, pick, last)
-        if span.ids is not None and int(span.ids[0]) == info.end:
+        answers = session.ask(channel)[list(places)]
+        content = raw_features(answers.cpu(), info, like) if info.vocab is None else pick(answers).reshape(-1).cpu()
+        going = torch.ones(len(places), dtype=torch.bool) if info.vocab is None or info.end is None else content != info.end
+        rows, content = [i for i, goes in zip(places, going.tolist(), strict=True) if goes], content[going]
+        if not rows:
             break
-        made.append(span)
-        session.feed(TokenSequence((span,)))
-    return TokenSequence((_join(made, channel, info, meta, last),))
+        for i, x in zip(rows, content, strict=True):
+            made[i].append(x)
+        axes = {name: torch.stack([places[i][name] for i in rows]) for name in places[rows[0]]}
+        session.step(rows, Step(channel, content, axes, info.vocab is None))
+    return [TokenSequence((f.span(torch.stack(m) if m else None),)) for f, m in zip(fields, made, strict=True)]
 
 
-def _channel(tokenizer: Tokenizer, name: str) -> Channel:
+class Field:
+    """The object that one document's new tokens belong to: where they stand, and the span that they make."""
+
+    def __init__(self, held: TokenSequence, tokenizer: Tokenizer, channel: str, meta: Mapping[str, Any] | None) -> None:
+        self.tokenizer, self.channel, self.info = tokenizer, channel, channel_info(tokenizer, channel)
+        spans = [s for s in held.spans if not self._starts(s)]
+        self.last = next((s for s in reversed(spans) if s.channel == channel), None)
+        self.meta = dict(meta if meta is not None else self.last.meta if self.last is not None else {})
+        own = set(tokenizer.channels())
+        self.done = sum(len(s) + (s.part[0] if s.part else 0) for s in spans if s.channel in own)
+
+    def _starts(self, span: Span) -> bool:
+        own = span.channel == self.channel and self.info.start is not None and span.ids is not None
+        return own and span.ids is not None and span.ids.tolist() == [self.info.start]
+
+    def axes(self, k: int) -> dict[str, Tensor] | None:
+        """Axes of the k-th new token; None where the object is complete, or the token belongs to another channel."""
+        where = self.tokenizer.place(self.done + k, self.meta)
+        if where is None or where[0] != self.channel:
+            return None
+        return {name: torch.as_tensor(value) for name, value in where[1].items()}
+
+    def places(self, most: int) -> list[dict[str, Tensor]]:
+        """Axes of all new tokens, as long as they go on, of at most so many."""
+        return list(itertools.takewhile(lambda axes: axes is not None, map(self.axes, range(most))))  # type: ignore[arg-type]
+
+    def span(self, content: Tensor | None) -> Span:
+        """New tokens [n, ...] as one span: the next piece of the prompt's, where that one was cut."""
+        if content is None:
+            none = torch.zeros(0, dtype=torch.long) if self.info.vocab is not None else torch.zeros(0, *(self.info.width or ()))
+            return self._span(none, {}, None)
+        each = self.places(len(content))
+        axes = {name: torch.stack([a[name] for a in each]) for name in each[0]}
+        last = self.last
+        part = None if last is None or last.part is None else (last.part[0] + len(last), last.part[1])
+        return self._span(content, axes, part)
+
+    def _span(self, content: Tensor, axes: dict[str, Tensor], part: tuple[int, int] | None) -> Span:
+        ids, features = (content, None) if self.info.vocab is not None else (None, content)
+        return Span(self.channel, ids, features, axes, None, self.meta, part)
+
+
+def channel_info(tokenizer: Tokenizer, name: str) -> Channel:
+    """A tokenizer's channel. Raises ConfigError naming those it has."""
     channels = tokenizer.channels()
     if name not in channels:
         raise ConfigError(f"tokenizer {tokenizer.channel()!r} has no channel {name!r}; {did_you_mean(name, channels)}")
     return channels[name]
-
-
-def _token(answer: Tensor, info: Channel, channel: str, axes: dict[str, Tensor], pick: Pick, like: Span | None) -> Span:
-    if info.vocab is not None:
-        return Span(channel, ids=pick(answer)[None].cpu(), axes=axes)
-    return Span(channel, features=raw_features(answer[None].cpu(), info, like), axes=axes)
 
 
 def raw_features(values: Tensor, info: Channel, like: Span | None) -> Tensor:
@@ -244,20 +159,6 @@ def raw_features(values: Tensor, info: Channel, like: Span | None) -> Tensor:
     if not dtype.is_floating_point:
         features = features.round().clamp(torch.iinfo(dtype).min, torch.iinfo(dtype).max)
     return features.to(dtype)
-
-
-def _join(made: list[Span], channel: str, info: Channel, meta: dict[str, Any], last: Span | None) -> Span:
-    """The generated tokens as one span: the next piece of the prompt's, where that one was cut."""
-    cut = None if last is None or last.part is None else (last.part[0] + len(last), last.part[1])
-    part = cut if cut is not None and made else None
-    if not made:
-        empty = torch.zeros(0, dtype=torch.long) if info.vocab is not None else torch.zeros(0, *(info.width or ()))
-        ids, features = (empty, None) if info.vocab is not None else (None, empty)
-        return Span(channel, ids, features, meta=meta)
-    axes = {a: torch.cat([s.axes[a] for s in made]) for a in made[0].axes}
-    if made[0].ids is not None:
-        return Span(channel, torch.cat([s.ids for s in made if s.ids is not None]), None, axes, None, meta, part)
-    return Span(channel, None, torch.cat([s.features for s in made if s.features is not None]), axes, None, meta, part)
 
 
 def fill_in(sequence: TokenSequence, ask: Ask, out: Tensor, channels: Mapping[str, Channel]) -> TokenSequence:
@@ -275,3 +176,17 @@ def fill_in(sequence: TokenSequence, ask: Ask, out: Tensor, channels: Mapping[st
             span = span.replace(**kind, axes=axes)
         spans.append(span)
     return TokenSequence(tuple(spans), sequence.pairs)
+
+
+__all__ = [
+    "Field",
+    "Pick",
+    "Sampler",
+    "Session",
+    "channel_info",
+    "fill_in",
+    "generate",
+    "generate_all",
+    "raw_features",
+    "refuse_unsteppable",
+]
