@@ -5,6 +5,7 @@ Shape letters: N flat tokens, S documents, A documents that have tokens, T time 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from ..errors import ConfigError
-from ..layout import Layout
+from ..layout import Grid
 from .cache import Cache
 from .context import Context
 from .mixers import Mixer
@@ -37,16 +38,17 @@ def turns_of(ctx: Context) -> Turns:
     """The time steps of the stream, made once per forward pass."""
     assert ctx.layout is not None
     layout = ctx.layout
-    return ctx.once(("turns", id(layout)), lambda: _turns(layout))  # type: ignore[no-any-return]
+    return ctx.once(("turns", id(layout)), lambda: make_turns(layout.lengths, layout.grid))  # type: ignore[no-any-return]
 
 
-def _turns(layout: Layout) -> Turns:
-    length = torch.tensor(layout.lengths, dtype=torch.long)
+def make_turns(lengths: Sequence[int], grid: Grid) -> Turns:
+    """For documents of these lengths and the grid of their rows."""
+    length = torch.tensor(lengths, dtype=torch.long)
     longest = length.argsort(descending=True, stable=True)
     longest = longest[: int((length > 0).sum())]
-    sizes = (length[:, None] > torch.arange(max(layout.lengths, default=0))).sum(0)
-    documents = longest.to(layout.segment.device)
-    rows = layout.grid.index[documents].T[layout.grid.valid[documents].T]
+    sizes = (length[:, None] > torch.arange(max(lengths, default=0))).sum(0)
+    documents = longest.to(grid.index.device)
+    rows = grid.index[documents].T[grid.valid[documents].T]
     back = torch.empty_like(rows)
     back[rows] = torch.arange(len(rows), device=rows.device)
     return Turns(documents, rows, back, sizes)
