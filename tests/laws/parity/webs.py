@@ -12,11 +12,13 @@ from torch import Tensor, nn
 
 from omnitok import presets
 from omnitok.batch import Document
-from omnitok.model import CONTROL
+from omnitok.model import CONTROL, START
 from omnitok.nn.paths import PathTable
+from omnitok.nn.steps import Axis
+from omnitok.presets.reference.bert import TypeAxis
 from omnitok.sequence import Span, TokenSequence
 from omnitok.tokenizer import Channel
-from tests.laws.parity.case import DEPTH, DIM, HEADS, HIDDEN, LENGTHS, READ, Case, asked, case, maker, published
+from tests.laws.parity.case import DEPTH, DIM, HEADS, HIDDEN, LENGTHS, READ, Case, asked, case, maker, noise, published
 from tests.laws.parity.wrong import residuals, streams
 
 NODE = "graph"
@@ -317,3 +319,106 @@ def graphormer_base() -> Case:
 @published("graphormer-slim")
 def graphormer_slim() -> Case:
     return graphormer_at_size("graphormer-slim")
+
+
+class TokenGTCode(Transcription):
+    """Section 3 of the paper, and the published code: pre-norm, no norm behind the last block."""
+
+    def __init__(self, preset: Any, identifiers: int, atoms: int, labels: int) -> None:
+        dim, hidden, feature = preset.dim, preset.hidden or preset.dim, INSIDE + "graph_feature."
+        super().__init__(dim, preset.heads)
+        self.depth, self.feature = preset.depth, feature
+        self.map = feature + ("lap_encoder" if preset.ids == "laplacian" else "orf_encoder")
+        self.table(feature + "atom_encoder", atoms, dim)
+        self.table(feature + "edge_encoder", labels, dim)
+        for name, rows in {"graph_token": 1, "null_token": 1, "order_encoder": 2}.items():
+            self.table(feature + name, rows, dim, padded=False)
+        self.maps({self.map: (2 * identifiers, dim)}, bias=False)
+        self.norms(INSIDE + "emb_layer_norm", INSIDE + "final_layer_norm")
+        for i in range(self.depth):
+            prefix = f"{INSIDE}layers.{i}."
+            self.maps({prefix + name: (dim, dim) for name in NAMES[False][0]})
+            self.maps({prefix + "feedforward.fc1": (dim, hidden), prefix + "feedforward.fc2": (hidden, dim)})
+            self.norms(*(prefix + name for name in NORMS[False]))
+        plant_head(self, preset.answers)
+
+    def token(self, content: Tensor, u: int, v: int, ids: Tensor) -> Tensor:
+        """A node (u = v) or an edge: what it is, who its ends are, and which of the two it is."""
+        kind = self.row(self.feature + "order_encoder")[int(u == v)]
+        return content + self.at(self.map, torch.cat([ids[u], ids[v]])) + kind
+
+    def forward(self, raw: tuple[Tensor, ...]) -> Tensor:
+        x, e, ends, ids = raw
+        tokens = [self.row(self.feature + "graph_token")[0], self.row(self.feature + "null_token")[0]]
+        tokens += [self.token(self.row(self.feature + "atom_encoder")[x[u] + 1].sum(0), u, u, ids) for u in range(len(x))]
+        for k, (u, v) in enumerate(ends.T.tolist()):
+            tokens.append(self.token(self.row(self.feature + "edge_encoder")[e[k] + 1].sum(0), u, v, ids))
+        y = self.at(INSIDE + "emb_layer_norm", torch.stack(tokens))
+        for i in range(self.depth):
+            prefix = f"{INSIDE}layers.{i}."
+            y = y + self.attend(prefix, NAMES[False][0], self.at(prefix + "self_attn_layer_norm", y), None)
+            z = F.gelu(self.at(prefix + "feedforward.fc1", self.at(prefix + "final_layer_norm", y)))
+            y = y + self.at(prefix + "feedforward.fc2", z)
+        return run_head(self, y)[:1]
+
+
+def tokens(raw: tuple[Tensor, ...]) -> Document:
+    x, e, ends, ids = raw
+    kind = torch.ones(len(x), dtype=torch.long)
+    nodes = Span(NODE, x, axes={"node": torch.cat([ids, ids], 1), "kind": kind})
+    both = {"node": torch.cat([ids[ends[0]], ids[ends[1]]], 1), "kind": (ends[0] == ends[1]).long()}
+    special = [Span(CONTROL, torch.tensor([i])) for i in (int(READ), START)]
+    sequence = TokenSequence((*special, nodes, Span(f"{NODE}/edge", e, axes=both)))
+    return Document({"main": sequence}, {"label": asked("main:special", torch.tensor([0]))})
+
+
+def tokengt_case(preset: Any, identifiers: int, atoms: int = ATOMS, labels: int = LABELS, **more: Any) -> Case:
+    def one(n: int) -> tuple[Tensor, ...]:
+        g = maker(n)
+        x, e = torch.randint(atoms, (n, 3), generator=g), torch.randint(labels, (n + 2, 2), generator=g)
+        ids = (noise(n, identifiers, seed=n) / n**0.5).float().double()  # batches keep axes in single precision
+        return x, e, torch.randint(n, (2, n + 2), generator=g), ids
+
+    axes = (Axis("node", 2 * identifiers, "linear"), Axis("kind", 2))
+    both = {NODE: atoms, f"{NODE}/edge": labels}
+    return Case(
+        lambda: TokenGTCode(preset, identifiers, atoms, labels),
+        preset,
+        {c: Channel(vocab=v, attend="full", ordered=False, axes=axes) for c, v in both.items()},
+        [one(n) for n in LENGTHS],
+        tokens,
+        lambda reference, raw: {"label": reference(raw)},
+        roles={"nodes": NODE, "edges": f"{NODE}/edge"},
+        unread=("encoder.masked_lm_pooler.*", INSIDE + "final_layer_norm.*"),
+        tuned=unpad,
+        **more,
+    )
+
+
+SMALL_TOKENS = {"dim": DIM, "depth": DEPTH, "heads": HEADS, "hidden": HIDDEN, "answers": 5}
+
+
+@case("tokengt")
+def tokengt() -> Case:
+    return tokengt_case(
+        presets.tokengt(**SMALL_TOKENS),
+        4,
+        note="transcription of arXiv 2207.02505",
+        wrong={
+            "no types": streams(lambda s: s.replace(steps=(s.steps[0], s.steps[2]))),
+            "tanh gelu": lambda p: p.replace(act="gelu_tanh"),
+            "eps 1e-6": lambda p: p.replace(eps=1e-6),
+            "special tokens with a type": streams(lambda s: s.replace(steps=(s.steps[0], TypeAxis("kind", 2), s.steps[2]))),
+        },
+    )
+
+
+@case("tokengt: orthogonal identifiers")
+def tokengt_orthogonal() -> Case:
+    return tokengt_case(presets.tokengt(**SMALL_TOKENS, ids="orthogonal"), 6, note="transcription of arXiv 2207.02505")
+
+
+@published("tokengt-base-lap")
+def tokengt_base() -> Case:
+    size = presets.tokengt.published["tokengt-base-lap"]
+    return tokengt_case(presets.tokengt(**size.fields), 16, *(c.vocab for c in size.channels.values()), note="transcription")
