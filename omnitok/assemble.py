@@ -56,6 +56,10 @@ def check_streams(streams: Mapping[str, Stream]) -> None:
     for name, stream in streams.items():
         if stream.like is not None and (stream.like not in earlier or streams[stream.like].like is not None):
             raise ConfigError(f"stream {name!r} is like {stream.like!r}; earlier streams: {', '.join(earlier) or 'none'}")
+        if stream.like is not None and stream.dim != streams[stream.like].dim:
+            raise ConfigError(
+                f"stream {name!r} of dim {stream.dim} is like {stream.like!r} of dim {streams[stream.like].dim}: make them equal"
+            )
         if stream.schedule is not None and set(stream.schedule) != set(range(len(stream.blocks))):
             raise ConfigError(
                 f"stream {name!r}: the schedule must name each of its {len(stream.blocks)} blocks, got {list(stream.schedule)}"

@@ -46,7 +46,7 @@ class Scores:
             for name, (up, down) in objective.score(out, ask).items():
                 old = self.sums.get(name, (0.0, 0.0))
                 self.sums[name] = (old[0] + up, old[1] + down)
-            self.targets.append(ask.target.cpu())
+            self.targets.append(objective.seen(ask).cpu())
 
     def report(self, objective: Objective) -> dict[str, Any]:
         """`loss`, the scores, `chance` for each of them, and what was counted."""

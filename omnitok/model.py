@@ -67,7 +67,8 @@ class Stream(Config, frozen=True):
     attend: Literal["causal", "full"] | None = None
     """a rule fixed for all channels"""
     like: str | None = None
-    """an earlier stream whose parameters this one uses too; nothing but `memory`, `attend` and `losses` is read then"""
+    """an earlier stream whose blocks and norm this one uses too, and its embedding and heads where `embed`, `steps` and
+    `heads` are all empty; beside these, `memory`, `attend` and `losses` are its own"""
     schedule: tuple[int, ...] | None = None
     """numbers of the blocks in the order in which they run, where not each runs once (weights shared across depth)"""
     losses: tuple[ExtraLoss, ...] = ()
@@ -77,6 +78,10 @@ class Stream(Config, frozen=True):
 
     def mixers(self) -> Iterator[Mixer]:
         return (part for block in self.blocks for r in block for part in r.mixer.parts())
+
+    def owns(self) -> bool:
+        """Whether it embeds and answers in its own way, where its blocks are another stream's."""
+        return bool(self.embed or self.steps or self.heads)
 
     def embedded(self) -> int:
         """Columns in front of the first block."""
@@ -115,30 +120,42 @@ class Preset(Config, frozen=True):
 
 
 class StreamModule(nn.Module):
-    """One stream's own parameters; `sizes` are the numbers per token of the channels bound to its roles, 0 for ids."""
+    """One stream's own parameters; `sizes` are the numbers per token of the channels bound to its roles, 0 for ids.
 
-    def __init__(self, config: Stream, sizes: Mapping[str, int]) -> None:
+    With a `tower`, blocks, norm and shared positions are those of that other stream, which keeps them.
+    """
+
+    def __init__(self, config: Stream, sizes: Mapping[str, int], tower: StreamModule | None = None) -> None:
         super().__init__()
         dim, width = config.dim, config.embedded()
-        self.config = config
         self.embed = named_modules({r: Pipeline(s, sizes.get(r, 0), width) for r, s in config.embed.items()}, "role")
         self.steps = Pipeline(config.steps, width, width)
+        self.heads = named_modules({h: Pipeline(s, dim, dim) for h, s in config.heads.items()}, "head")
+        tables = [s.size for s in config.steps if isinstance(s, Axis) and s.axis == "position" and s.kind == "learned"]
+        self.longest = min(tables, default=None)
+        self.config, self.shared_keys = config, list[Any]()
+        if tower is not None:
+            own = tower.config
+            self.config = config.replace(blocks=own.blocks, norm=own.norm, schedule=own.schedule, dropout=own.dropout)
+            for name in ("blocks", "norm", "shared_keys", "shared"):
+                object.__setattr__(self, name, getattr(tower, name))  # not registered a second time
+            return
         self.blocks = nn.ModuleList(nn.ModuleDict({r.name: r.build(dim) for r in block}) for block in config.blocks)
         self.norm = config.norm.build(dim, dim) if config.norm else None
-        self.heads = named_modules({h: Pipeline(s, dim, dim) for h, s in config.heads.items()}, "head")
-        self.longest = longest(config.steps)
-        self.reach = {role: longest(steps) for role, steps in config.embed.items()}
-        self.shared_keys: list[Any] = []
         self.shared = nn.ModuleList()
-        for mixer in config.mixers():
+        self._share()
+        self._damp()
+
+    def _share(self) -> None:
+        """One module for positions of equal configuration."""
+        for mixer in self.config.mixers():
             if not isinstance(mixer, Attention):
                 continue
             for p in mixer.positions:
-                key = (p, mixer.heads, mixer.head_dim or dim // mixer.heads)
+                key = (p, mixer.heads, mixer.head_dim or self.config.dim // mixer.heads)
                 if p.shared and key not in self.shared_keys:
                     self.shared_keys.append(key)
                     self.shared.append(p.build(*key[1:]))
-        self._damp()
 
     def _damp(self) -> None:
         """Maps that write into the residual stream start smaller, by 1 / sqrt(number of residuals) (GPT-2)."""
@@ -177,7 +194,10 @@ class Transformer(nn.Module):
         bound = set(roles.values())
         free = {n: c for n, c in channels.items() if n not in bound or n == CONTROL}
         sizes = {role: channels[c].size for role, c in roles.items()}
-        self.streams = nn.ModuleDict({n: StreamModule(s, sizes) for n, s in config.streams.items() if s.like is None})
+        self.streams = nn.ModuleDict()
+        for name, stream in config.streams.items():
+            if stream.like is None or stream.owns():
+                self.streams[name] = StreamModule(stream, sizes, self.stream(stream.like) if stream.like else None)
         close = (norm,) if norm is not None else ()
         self.channels = named_modules({n: Pipeline((*c.steps(), *close), c.size, self.width) for n, c in free.items()}, "channel")
         self.axis_names = {n: tuple(a.axis for a in c.axes) for n, c in free.items()}
@@ -197,8 +217,10 @@ class Transformer(nn.Module):
             if found:
                 self.preset_heads[name] = found[0]
             elif name not in self.preset_heads:
-                stream = name.partition(":")[0]
-                dim = self.stream(stream).config.dim if stream in self.config.streams else self.dim
+                stream, colon, _ = name.partition(":")
+                if colon and stream not in self.config.streams:
+                    raise unknown_name("stream", stream, self.config.streams, "this model's streams")
+                dim = self.stream(stream).config.dim if colon else self.dim
                 yield name, Pipeline([self._resolve(s) for s in steps], dim, dim)
 
     def _resolve(self, step: Step) -> Step:
@@ -212,7 +234,7 @@ class Transformer(nn.Module):
         return ((name, self.stream(name)) for name in self.config.streams)
 
     def stream(self, name: str) -> StreamModule:
-        return cast(StreamModule, self.streams[self.config.streams[name].like or name])
+        return cast(StreamModule, self.streams[name if name in self.streams else self.config.streams[name].like or name])
 
     def tables(self) -> dict[str, Tensor]:
         """Embedding tables by channel, and by role for bound channels."""
@@ -272,10 +294,8 @@ class Transformer(nn.Module):
         module, parts, rows = self.stream(name), [], []
         of_channel = {c: r for r, c in self.roles.items() if r in module.embed}
         for channel, content in packed.content.items():
-            local = Context(layout, tables=ctx.tables, lengths=content.lengths, rows=content.rows)
+            local = Context(layout, tables=ctx.tables, lengths=content.lengths)
             if channel in of_channel:
-                held = max(layout.lengths, default=0) if ctx.cache is None else ctx.cache.width
-                refuse_long(held, module.reach[of_channel[channel]], name)
                 y = self._masked(module.embed[of_channel[channel]](content.value, local), content.rows, layout)
             elif channel in self.channels:
                 if module.config.embedded() != self.width:
@@ -318,12 +338,6 @@ class Transformer(nn.Module):
         if name not in self.heads:
             raise unknown_name("head", name, [*self.heads, *self.preset_heads], "this model's heads")
         return self.heads[name]
-
-
-def longest(steps: Sequence[Step]) -> int | None:
-    """Rows of the smallest table of positions among these steps; sinusoids without a size have no end."""
-    tables = [s for s in steps if isinstance(s, Axis) and s.axis == "position" and s.kind != "linear"]
-    return min((s.size for s in tables if s.size), default=None)
 
 
 def refuse_long(tokens: int, longest: int | None, stream: str) -> None:

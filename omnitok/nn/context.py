@@ -47,8 +47,6 @@ class Context:
     """Embedding tables by name, for tied heads."""
     lengths: tuple[int, ...] = ()
     """In an embedding step: tokens of every span."""
-    rows: Tensor | None = None
-    """In an embedding step: the flat rows of its tokens; None: all of them."""
     group: Tensor | None = None
     """In a head step: the target that each row belongs to."""
     groups: int = 0

@@ -195,8 +195,7 @@ class AxisModule(nn.Module):
 
     def forward(self, x: Tensor, ctx: Context) -> Tensor:
         assert ctx.layout is not None
-        values = ctx.layout.axis(self.config.axis)
-        return self.add(x, values if ctx.rows is None else values[ctx.rows])
+        return self.add(x, ctx.layout.axis(self.config.axis))
 
     def add(self, x: Tensor, values: Tensor) -> Tensor:
         """x [n, dim] and the axis of the same rows -> their sum."""

@@ -59,6 +59,10 @@ class Objective(Config, frozen=True):
         """The score of the best constant answer to these targets."""
         raise NotImplementedError
 
+    def seen(self, ask: Ask) -> Tensor:
+        """[G, ...] what `chance` shall know of one batch: its targets."""
+        return ask.target
+
     def answers(self, out: Tensor, ask: Ask) -> list[Any]:
         """One plain value per target: an id, a label, a list of numbers."""
         raise NotImplementedError

@@ -17,7 +17,7 @@ from ...nn.initial import Initial, Normal
 from ...nn.mixers import MLP
 from ...nn.norms import Norm
 from ...nn.residual import Residual
-from ...nn.steps import Affine, Axis, Learned, Linear, Pool, Step, Table, Temperature, Unit
+from ...nn.steps import Affine, Axis, Learned, Linear, Pool, Table, Temperature, Unit
 from ...sequence import Span, TokenSequence
 from ...tokenizer import Channel
 from ...weights import Reference, Rule, Shape, Size, affine, rule
@@ -28,8 +28,8 @@ from ._shared import vocab_of
 Side = Literal["tokens", "patches"]
 SIDES: tuple[Side, Side] = ("tokens", "patches")
 PIXELS = {"pretrained_cfg": {"mean": (0.48145466, 0.4578275, 0.40821073), "std": (0.26862954, 0.26130258, 0.27577711)}}
-THEIRS: dict[Side, str] = {"tokens": "text", "patches": "vision"}
-"""what the library calls a side"""
+THEIRS: dict[Side, str] = {"tokens": "text_", "patches": "vision_"}
+"""how the library's names of a side begin"""
 
 
 def _published(patch: int, **fields: Any) -> Size:
@@ -172,7 +172,7 @@ class CLIP(Reference, frozen=True, kw_only=True):
         )
 
     def _block_rules(self, side: Side) -> list[Rule]:
-        ours, theirs = f"streams.{side}.blocks.{{i}}.", f"{THEIRS[side]}_model.encoder.layers.{{i}}."
+        ours, theirs = f"streams.{side}.blocks.{{i}}.", f"{THEIRS[side]}model.encoder.layers.{{i}}."
         names = {f"attention.mixer.{x}": f"self_attn.{x}_proj" for x in "qkv"} | {
             "attention.mixer.o": "self_attn.out_proj",
             "attention.pre": "layer_norm1",
@@ -185,7 +185,7 @@ class CLIP(Reference, frozen=True, kw_only=True):
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> tuple[Self, dict[str, Channel]]:
         require(cls.name, config, model_type="clip")
-        text, vision = ({**(config.get(f"{THEIRS[s]}_config") or {})} for s in SIDES)
+        text, vision = ({**(config.get(f"{THEIRS[s]}config") or {})} for s in SIDES)
         shared = [read(cls.name, cls.both, c) for c in (text, vision)]
         if shared[0] != shared[1]:
             raise ConfigError(f"clip: both towers must have the same {', '.join(cls.both)}, not {shared[0]} and {shared[1]}")
