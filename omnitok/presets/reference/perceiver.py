@@ -56,7 +56,7 @@ class Perceiver(Reference, frozen=True, kw_only=True):
     published: ClassVar[Mapping[str, Size]] = {
         "language-perceiver": Size({"keys": 256, "values": 1280}, {"inputs": Channel(vocab=262)}),
     }
-    unread: ClassVar[tuple[str, ...]] = ("perceiver.decoder.*", "embedding_decoder.*")
+    unread: ClassVar[tuple[str, ...]] = ("*decoder.*",)
     dim: Annotated[int, Meta(ge=1, description="width of the latents")] = 1280
     depth: Annotated[int, Meta(ge=0, description="blocks of latents among themselves")] = 26
     repeats: Annotated[int, Meta(ge=1, description="how often these blocks run, with the same weights")] = 1
@@ -132,8 +132,11 @@ class Perceiver(Reference, frozen=True, kw_only=True):
         )
 
     def maps(self, bound: Mapping[str, Channel]) -> dict[str, list[Rule]]:
-        """The bare encoder's names, and those inside a model with a head."""
-        return {"transformers": self._rules(bound, ""), "transformers-head": self._rules(bound, "perceiver.")}
+        """transformers' names as they are published: features are read by the bare encoder, ids by one with a head."""
+        bare, headed = self._rules(bound, ""), self._rules(bound, "perceiver.")
+        if bound["inputs"].vocab is None:
+            return {"transformers": bare, "transformers-head": headed}
+        return {"transformers": headed, "transformers-bare": bare}
 
     def _rules(self, bound: Mapping[str, Channel], prefix: str) -> list[Rule]:
         ours, theirs = "streams.latents.blocks.", prefix + "encoder."
@@ -175,10 +178,15 @@ class Perceiver(Reference, frozen=True, kw_only=True):
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> tuple[Self, dict[str, Channel]]:
-        """transformers' configuration; the inputs are ids, as in the published model for bytes."""
+        """transformers' configuration. A model with a head over ids embeds them itself; any other takes features."""
         require(cls.name, config, cross_attention_shape_for_attention="kv", use_query_residual=True)
-        return cls(**read(cls.name, KEYS, config)), {"inputs": Channel(vocab=config.get("vocab_size", 262), attend="full")}
+        preset = cls(**read(cls.name, KEYS, config))
+        bare = config.get("architectures") == ["PerceiverModel"]
+        features = Channel(width=(preset.inputs,), embed=(), attend="full")
+        return preset, {"inputs": features if bare else Channel(vocab=config.get("vocab_size", 262), attend="full")}
 
     def to_config(self, bound: Mapping[str, Channel]) -> dict[str, Any]:
-        ids = {"vocab_size": bound["inputs"].vocab} if bound["inputs"].vocab is not None else {}
-        return {"model_type": "perceiver", "architectures": ["PerceiverModel"], **write(self, KEYS), **ids}
+        vocab = bound["inputs"].vocab
+        kind = "PerceiverModel" if vocab is None else "PerceiverForMaskedLM"
+        ids = {} if vocab is None else {"vocab_size": vocab}
+        return {"model_type": "perceiver", "architectures": [kind], **write(self, KEYS), **ids}

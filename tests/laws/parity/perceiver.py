@@ -29,30 +29,31 @@ WRONG = {
 }
 
 
+def encoder(reference: torch.nn.Module) -> dict[str, Tensor]:
+    return {k: v for k, v in reference.state_dict().items() if "decoder." not in k}
+
+
 def perceiver_model(preset, channel: Channel, raw: list[Tensor], **config) -> Case:
-    hf, kind = library("transformers"), config.pop("kind", None)
+    hf = library("transformers")
     settings = hf.PerceiverConfig(**config)
+    kind = hf.PerceiverModel if channel.vocab is None else hf.PerceiverForMaskedLM
 
     def document(x: Tensor) -> Document:
         span = Span("data", x) if x.dtype == torch.long else Span("data", features=x)
         return preset.prepare(Document({"main": TokenSequence((span,))}))
 
-    def fresh() -> torch.nn.Module:
-        from transformers.models.perceiver.modeling_perceiver import PerceiverTextPreprocessor
-
-        return hf.PerceiverModel(settings, input_preprocessor=PerceiverTextPreprocessor(settings) if kind == "ids" else None)
-
     return Case(
-        fresh,
+        lambda: kind(settings),
         preset,
         {"data": channel},
         raw,
         document,
-        lambda reference, x: {"latents": reference(x[None]).last_hidden_state[0]},
+        lambda reference, x: {"latents": reference.base_model(x[None]).last_hidden_state[0]},
         hidden=("latents",),
         readouts=(),
         wrong=WRONG,
-        note="transformers.PerceiverModel",
+        state=encoder,
+        note=f"transformers.{kind.__name__}",
     )
 
 
@@ -75,11 +76,13 @@ def perceiver_repeated() -> Case:
 @case("perceiver: ids")
 def perceiver_ids() -> Case:
     preset, more = presets.perceiver(**SIZE, positions=30), {"vocab_size": VOCAB, "max_position_embeddings": 30}
-    return perceiver_model(preset, Channel(vocab=VOCAB), [ids(n, n) for n in LENGTHS], **CONFIG, **more, kind="ids")
+    return perceiver_model(preset, Channel(vocab=VOCAB), [ids(n, n) for n in LENGTHS], **CONFIG, **more)
 
 
 @published("language-perceiver")
 def language_perceiver() -> Case:
     preset, more = presets.perceiver(depth=2, keys=256, values=1280), {"num_self_attends_per_block": 2}
     raw = [ids(n, n, 262) for n in LENGTHS]
-    return perceiver_model(preset, Channel(vocab=262), raw, **more, qk_channels=256, v_channels=1280, kind="ids")
+    case = perceiver_model(preset, Channel(vocab=262), raw, **more, qk_channels=256, v_channels=1280)
+    case.unread = ("*decoder.*",)
+    return case
