@@ -34,7 +34,11 @@ class Windowed(Preset, frozen=True):
         return Model({"main": Stream(16, blocks, Norm())})
 
 
-MODELS = {"decoder": world_model(worlds.DECODER), "windowed": world_model(Windowed())}
+MODELS = {
+    "decoder": world_model(worlds.DECODER),
+    "windowed": world_model(Windowed()),
+    **{name: world_model(preset) for name, preset in worlds.STATEFUL.items()},
+}
 KINDS = {
     "causal ids": lambda n, g: worlds.words(n, g),
     "full, then causal": lambda n, g: worlds.patches(n, g) + worlds.words(n, g),

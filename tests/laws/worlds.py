@@ -12,8 +12,11 @@ from omnitok.batch import Document
 from omnitok.model import Model, Preset, Stream, Transformer
 from omnitok.nn.attention import Attention
 from omnitok.nn.context import Context
-from omnitok.nn.mixers import MLP
+from omnitok.nn.conv import Conv
+from omnitok.nn.linear_attention import LinearAttention
+from omnitok.nn.mixers import MLP, Mixer
 from omnitok.nn.norms import Norm
+from omnitok.nn.recurrent import Recurrent
 from omnitok.nn.residual import Residual
 from omnitok.nn.steps import Axis, Linear, Step
 from omnitok.objectives import At, Classify, Ctc, Masked, Next, Objective, Regress
@@ -116,6 +119,25 @@ class Absolute(Preset, frozen=True):
         attention, mlp = Attention(2, kv_heads=1), MLP(24, "silu", gated=True)
         block = (Residual("attention", attention, branch=Norm("rms")), Residual("mlp", mlp, post=Norm(), scale=0.5))
         return Model({"main": Stream(16, (block, block), steps=(Axis("position", 99),))}, tie=True)
+
+
+class Stateful(Preset, frozen=True):
+    """Layers that keep a state of the past instead of keys and values."""
+
+    mixer: Mixer
+
+    def model(self, bound: Mapping[str, Channel], channels: Mapping[str, Channel]) -> Model:
+        block = (Residual("state", self.mixer, pre=Norm()), Residual("mlp", MLP(24), pre=Norm()))
+        return Model({"main": Stream(16, (block, block), Norm())})
+
+
+STATEFUL = {
+    "lstm": Stateful(Recurrent("lstm")),
+    "gru": Stateful(Recurrent("gru")),
+    "linear attention": Stateful(LinearAttention(2, chunk=3)),
+    "causal convolution": Stateful(Conv(4, causal=True)),
+    "causal convolution, layer norm": Stateful(Conv(3, Norm("layer"), causal=True)),
+}
 
 
 TASKS: dict[str, Objective] = {
