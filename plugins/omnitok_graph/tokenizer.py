@@ -19,8 +19,10 @@ from omnitok.tokenizer import Channel, Exact, Picture, RoundTrip, Tokenizer
 from . import identifiers
 from .files import read_graph, sniff_graph
 from .parts import Kept, Parts, put_together, take_apart
+from .paths import path_pairs
 
 EDGE = "edge"
+IN_OUT = ("in_degree", "out_degree")
 DRAWN = 500
 """Nodes up to which a drawing is laid out by springs."""
 
@@ -35,6 +37,8 @@ class GraphTokenizer(Tokenizer, frozen=True, kw_only=True):
     self-loops and directions come back. Names (strings and finite numbers; others are refused) and edge keys travel in `meta`.
     Attributes that no field names, of nodes, edges or the graph, are not kept. A graph without nodes is no tokens.
     With `edge_tokens` every edge is a token of the channel "<instance>/edge" too, behind the nodes (TokenGT, arXiv 2207.02505).
+    With `distances`, `hops` and `in_out_degrees` come what Graphormer reads (arXiv 2106.05234): pairs "distance" between all
+    nodes and "hop1", "hop2", ... along the shortest path from query to key, and the axes `in_degree` and `out_degree`.
     Generating nodes is refused: their identifiers follow from the whole graph.
     """
 
@@ -57,8 +61,16 @@ class GraphTokenizer(Tokenizer, frozen=True, kw_only=True):
     edge_feature_size: Annotated[Size, Meta(description="numbers in an edge's row")] = None
     edge_tokens: Annotated[bool, Meta(description="one token per edge beside the pairs")] = False
     degrees: Annotated[int, Meta(ge=1, description="rows of the table of degrees; higher ones share the last")] = 64
+    in_out_degrees: Annotated[bool, Meta(description="two axes more: the edges that come in, and those that go out")] = False
+    distances: Annotated[
+        int, Meta(ge=0, description='pairs "distance" of all nodes: labels 0 to this, one more for farther or no way; 0: none')
+    ] = 0
+    hops: Annotated[int, Meta(ge=0, le=64, description='pairs "hop1", ...: labels of the first edges of every path; 0: none')] = 0
     max_nodes: Annotated[int, Meta(ge=0, description="larger graphs are refused")] = 4096
     max_edges: Annotated[int, Meta(ge=0, description="graphs with more edges are refused")] = 100_000
+    max_pairs: Annotated[int, Meta(ge=0, description="with distances or hops, graphs with more pairs of nodes are refused")] = (
+        1 << 20
+    )
     max_bytes: Annotated[int, Meta(ge=1, description="longer files are refused")] = 1 << 23
 
     def __post_init__(self) -> None:
@@ -92,7 +104,10 @@ class GraphTokenizer(Tokenizer, frozen=True, kw_only=True):
         width = self.id_size * (2 if self.edge_tokens else 1)
         shared = () if self.node_ids == "none" else (Axis("node", width, "linear"),)
         shared += (Axis("kind", 2),) if self.edge_tokens else ()
-        found = {self.channel(): _channel(node, (*shared, Axis("degree", self.degrees)), {EDGE: edge.count})}
+        degrees = ("degree", *(IN_OUT if self.in_out_degrees else ()))
+        pairs = {EDGE: edge.count} | ({"distance": self.distances + 2} if self.distances else {})
+        pairs |= {f"hop{k + 1}": edge.count for k in range(self.hops)}
+        found = {self.channel(): _channel(node, (*shared, *(Axis(d, self.degrees) for d in degrees)), pairs)}
         if self.edge_tokens:
             found[self.channel(EDGE)] = _channel(edge, shared, {})
         return found
@@ -102,7 +117,9 @@ class GraphTokenizer(Tokenizer, frozen=True, kw_only=True):
         parts = take_apart(raw, self)
         ids = self._identifiers(parts)
         n, ends = len(parts.names), parts.ends
-        axes = {"degree": torch.from_numpy(parts.degrees())}
+        axes, pairs = {"degree": torch.from_numpy(parts.degrees())}, self._all_pairs(parts)
+        if self.in_out_degrees:
+            axes |= {axis: torch.bincount(rows, minlength=n) for axis, rows in zip(IN_OUT, pairs[EDGE][0], strict=True)}
         if ids is not None:
             axes["node"] = torch.from_numpy(np.hstack([ids, ids]) if self.edge_tokens else ids)
         if self.edge_tokens:
@@ -113,7 +130,18 @@ class GraphTokenizer(Tokenizer, frozen=True, kw_only=True):
             if ids is not None:
                 axes["node"] = torch.from_numpy(np.hstack([ids[ends[:, 0]], ids[ends[:, 1]]]))
             spans.append(_span(self.channel(EDGE), len(ends), parts.edge_labels, parts.edge_features, axes, {}))
-        return TokenSequence(tuple(spans), {EDGE: _pairs(parts)})
+        return TokenSequence(tuple(spans), pairs)
+
+    def _all_pairs(self, parts: Parts) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+        """The edges, and the shortest paths where they are asked for."""
+        pairs, n = {EDGE: _pairs(parts)}, len(parts.names)
+        if not self.distances and not self.hops:
+            return pairs
+        if n * n > self.max_pairs:
+            raise InputError(f"{n} nodes make {n * n} pairs, more than max_pairs = {self.max_pairs}")
+        ends, labels = (x.numpy() for x in pairs[EDGE])
+        way = ends[::-1] if parts.directed else ends  # an undirected edge is there both ways
+        return pairs | path_pairs(way.T, labels, n, self.distances, self.hops)
 
     def refuse_size(self, nodes: int, edges: int) -> None:
         """Raise InputError over the limits."""
