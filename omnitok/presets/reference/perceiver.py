@@ -135,8 +135,8 @@ class Perceiver(Reference, frozen=True, kw_only=True):
         """transformers' names as they are published: features are read by the bare encoder, ids by one with a head."""
         bare, headed = self._rules(bound, ""), self._rules(bound, "perceiver.")
         if bound["inputs"].vocab is None:
-            return {"transformers": bare, "transformers-head": headed}
-        return {"transformers": headed, "transformers-bare": bare}
+            return {"transformers": bare, "transformers head": headed}
+        return {"transformers": headed, "transformers base": bare}
 
     def _rules(self, bound: Mapping[str, Channel], prefix: str) -> list[Rule]:
         ours, theirs = "streams.latents.blocks.", prefix + "encoder."

@@ -97,7 +97,7 @@ class ViT(Reference, frozen=True, kw_only=True):
 
     def maps(self, bound: Mapping[str, Channel]) -> dict[str, list[Rule]]:
         """timm's; transformers' files as they are published; transformers' module names since its version 5."""
-        return {"timm": self._timm(), "transformers": self._files(), "transformers-5": self._modules()}
+        return {"timm": self._timm(), "transformers": self._files(), "transformers modules": self._modules()}
 
     def _timm(self) -> list[Rule]:
         ours, theirs = "streams.main.blocks.{i}.", "blocks.{i}."

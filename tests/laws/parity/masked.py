@@ -22,7 +22,15 @@ from tests.laws.parity.case import (
     library,
     published,
 )
-from tests.laws.parity.wrong import pre_norm
+from tests.laws.parity.wrong import bare_scores, pre_norm
+
+SIZE = {
+    "hidden_size": DIM,
+    "num_hidden_layers": DEPTH,
+    "num_attention_heads": HEADS,
+    "intermediate_size": HIDDEN,
+    "max_position_embeddings": 40,
+}
 
 
 def typed(raw: tuple[Tensor, Tensor]) -> Document:
@@ -47,24 +55,34 @@ def masked_model(fresh, preset, vocab: int, **more) -> Case:
 @case("bert")
 def bert() -> Case:
     hf = library("transformers")
-    config = hf.BertConfig(
-        vocab_size=VOCAB,
-        hidden_size=DIM,
-        num_hidden_layers=DEPTH,
-        num_attention_heads=HEADS,
-        intermediate_size=HIDDEN,
-        max_position_embeddings=40,
-    )
+    config = hf.BertConfig(**SIZE, vocab_size=VOCAB)
     wrong = {
         "tanh gelu": lambda p: p.replace(act="gelu_tanh"),
         "eps 1e-5": lambda p: p.replace(eps=1e-5),
         "norms in front": pre_norm,
+        "scores not scaled": bare_scores,
     }
     preset = presets.bert(**SMALL, hidden=HIDDEN, positions=40)
     return masked_model(lambda: hf.BertForMaskedLM(config), preset, VOCAB, wrong=wrong)
 
 
-@published("bert-base")
+@published("bert-base-uncased")
 def bert_base() -> Case:
     hf = library("transformers")
     return masked_model(lambda: hf.BertForMaskedLM(hf.BertConfig()), presets.bert(), 30522)
+
+
+def without_pooler(reference: torch.nn.Module) -> dict[str, Tensor]:
+    return {k: v for k, v in reference.state_dict().items() if not k.startswith("pooler")}
+
+
+@case("bert: encoder alone")
+def bert_encoder() -> Case:
+    hf = library("transformers")
+    config = hf.BertConfig(**SIZE, vocab_size=VOCAB, hidden_act="gelu_new", layer_norm_eps=1e-5)
+    preset = presets.bert(**SMALL, hidden=HIDDEN, positions=40, act="gelu_tanh", eps=1e-5, masked=False)
+    made = masked_model(lambda: hf.BertModel(config), preset, VOCAB, state=without_pooler)
+    made.document = lambda raw: typed(raw).replace(asks={})
+    made.answer = lambda reference, raw: {"main": reference(raw[0][None], token_type_ids=raw[1][None]).last_hidden_state[0]}
+    made.hidden, made.note = ("main",), "transformers.BertModel"
+    return made
