@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -73,14 +73,14 @@ class _Files(Sequence[Sample]):
         return {FILE: raw, "name": path.stem, "folder": path.parent.name}
 
 
-def dataset_of(recipe: Recipe, task: Task, host: Host) -> Dataset:
-    """The dataset behind a task's `data`.
+def dataset_of(recipe: Recipe, task: Task, host: Host, known: Mapping[str, Tokenizer] | None = None) -> Dataset:
+    """The dataset behind a task's `data`; files are read by the tokenizers in `known`, where the instance is among them.
 
     Raises ConfigError naming the task where there is no such dataset, field or split.
     """
     fields = {k: v for k, v in task.data.items() if k not in ("split", "eval")}
     try:
-        dataset = _dataset(recipe, task, fields, host)
+        dataset = _dataset(recipe, task, fields, host, known or {})
         for split in (task.split, task.eval_split):
             check_split(dataset, split)
     except ConfigError as error:
@@ -88,7 +88,7 @@ def dataset_of(recipe: Recipe, task: Task, host: Host) -> Dataset:
     return dataset
 
 
-def _dataset(recipe: Recipe, task: Task, fields: dict[str, Any], host: Host) -> Dataset:
+def _dataset(recipe: Recipe, task: Task, fields: dict[str, Any], host: Host, known: Mapping[str, Tokenizer]) -> Dataset:
     if "name" in fields:
         name = str(fields.pop("name"))
         return host.dataset(name, **fields)
@@ -96,7 +96,8 @@ def _dataset(recipe: Recipe, task: Task, fields: dict[str, Any], host: Host) -> 
         instance = next((i for _, i, field in task.fields() if field == FILE), None)
         if instance is None:
             raise ConfigError(f'a folder\'s samples have the fields "{FILE}", "name" and "folder"; none is read as "{FILE}"')
-        reader = host.tokenizer(recipe.plugin(instance), instance=instance, **recipe.config(instance))
+        plugin, config = recipe.plugin(instance), recipe.config(instance)
+        reader = known.get(instance) or host.tokenizer(plugin, instance=instance, **config)
         suffixes = next((s.suffixes for s in host.status() if s.name == reader.name), ())
         if not suffixes:
             raise ConfigError(f"plugin {reader.name!r} declares no file suffixes, so it reads no folder")

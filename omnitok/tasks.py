@@ -67,7 +67,7 @@ class Tasks:
 
     def opened(self, host: Host) -> Tasks:
         """The same tasks with their data."""
-        return Tasks(self.recipe, self.tokenizers, self.objectives, open_data(self.recipe, host), self.bare)
+        return Tasks(self.recipe, self.tokenizers, self.objectives, open_data(self.recipe, host, self.tokenizers), self.bare)
 
     def build(self) -> Transformer:
         """The recipe's model, with fresh weights."""
@@ -189,7 +189,7 @@ def prepare(recipe: Recipe, host: Host, given: Mapping[str, Tokenizer] | None = 
     for instance in recipe.tokenizers:
         if instance not in used:
             raise ConfigError(f"tokenizer {instance!r} is used by no task; {did_you_mean(instance, used, 'used')}")
-    datasets = open_data(recipe, host)
+    datasets = open_data(recipe, host, given)
     tokenizers = {i: given.get(i) or _tokenizer(recipe, i, datasets, host) for i in used}
     objectives = {t.name: _objective(t.objective, datasets[t.name]) for t in recipe.tasks}
     bare = Tasks(recipe, {}, {}, datasets)
@@ -197,9 +197,9 @@ def prepare(recipe: Recipe, host: Host, given: Mapping[str, Tokenizer] | None = 
     return Tasks(recipe, fitted, objectives, datasets)
 
 
-def open_data(recipe: Recipe, host: Host) -> dict[str, Dataset]:
-    """The dataset of every task."""
-    return {t.name: dataset_of(recipe, t, host) for t in recipe.tasks}
+def open_data(recipe: Recipe, host: Host, known: Mapping[str, Tokenizer] | None = None) -> dict[str, Dataset]:
+    """The dataset of every task; tokenizers that are `known` read its files."""
+    return {t.name: dataset_of(recipe, t, host, known) for t in recipe.tasks}
 
 
 def _data_key(task: Task) -> str:

@@ -67,7 +67,10 @@ def train(
         raise ConfigError("--resume continues the run itself; --from starts another one: choose one of them")
     if recipe.train.threads:
         torch.set_num_threads(recipe.train.threads)
-    training = Training(recipe, folder, host, checkpoint.load(newest) if newest else None, quiet, start)
+    saved = checkpoint.load(newest) if newest else None
+    if saved and "data" not in saved.manifest:
+        raise CheckpointError(f"{newest} was imported, not trained: start from it with --from {folder} and another --out")
+    training = Training(recipe, folder, host, saved, quiet, start)
     with stop_on_signal() as stop:
         try:
             return training.run(stop)
@@ -207,8 +210,6 @@ class Training:
 
     def _restore(self, saved: checkpoint.Checkpoint) -> None:
         facts = saved.manifest
-        if "data" not in facts:
-            raise CheckpointError(f"{saved.folder} was imported, not trained: start from it with --from {self.folder}")
         load_weights(self.updater.model, saved)
         self.updater.restore(saved.tensors("optimizer.safetensors"), saved.step)
         self.loader.restore(facts["data"])
@@ -234,7 +235,7 @@ def _again(recipe: Recipe, saved: checkpoint.Checkpoint, host: Host) -> Tasks:
             raise CheckpointError(
                 f"{part!r} of the recipe is not what {saved.folder} was trained with; start another run with --out"
             )
-    return Tasks(recipe, old.tokenizers, old.objectives, open_data(recipe, host))
+    return Tasks(recipe, old.tokenizers, old.objectives, open_data(recipe, host, old.tokenizers))
 
 
 @contextmanager

@@ -16,7 +16,9 @@ from ..weights import Reference, export_weights
 from .files import CONFIG, WHOLE
 
 LIBRARY = "transformers"
-"""the layout that `config.json` describes"""
+"""the layout that is written unless another is asked for, where a preset has it"""
+SAYS = {"timm": "architecture"}
+"""the key that a library's `config.json` must have, where it is not `model_type`"""
 
 
 def export_run(run: Run, out: str | Path, layout: str | None = None, leave_out: Iterable[str] = ()) -> list[str]:
@@ -56,14 +58,15 @@ def _files(run: Run, layout: str | None, leave_out: Iterable[str]) -> tuple[dict
     weights = export_weights(model, _patterns(run, leave_out), layout)
     files = {WHOLE: safetensors.torch.save({k: v.contiguous() for k, v in weights.items()}, {"format": "pt"})}
     lines = [f"{WHOLE}: {len(weights)} tensors" + (f" in the layout of {layout}" if layout else "")]
-    if layout.partition(" ")[0] not in ("", LIBRARY):
-        return files, [*lines, f"no {CONFIG}: it would describe the layout {LIBRARY!r}"]
     try:
         config = preset.to_config(bound)
     except ConfigError as error:
         return files, [*lines, f"no {CONFIG}: {error}"]
+    key = SAYS.get(layout.partition(" ")[0], "model_type")
+    if key not in config:
+        return files, [*lines, f"no {CONFIG}: it has no key {key!r} for the layout {layout!r}"]
     files[CONFIG] = (json.dumps(config, indent=2) + "\n").encode()
-    return files, [*lines, f"{CONFIG}: {config.get('model_type', '')}"]
+    return files, [*lines, f"{CONFIG}: {config[key]}"]
 
 
 def _patterns(run: Run, leave_out: Iterable[str]) -> list[str]:

@@ -74,7 +74,7 @@ def import_run(
     facts["imported"] = {"source": published.source, "left_out": list(leave_out)}
     checkpoint.save(folder, 0, {"model.safetensors": model.state_dict()}, states, facts, keep=1)
     (folder / "recipe.toml").write_text(to_toml(recipe))
-    return Imported(model, tasks, [*_summary(model, published.weights), *served.lines, *_advice(recipe, folder)])
+    return Imported(model.eval(), tasks, [*_summary(model, published.weights), *served.lines, *_advice(recipe, folder)])
 
 
 def preset_of(published: Published, name: str | None, sets: Mapping[str, Any]) -> tuple[Reference, dict[str, Channel]]:
@@ -95,9 +95,10 @@ def preset_of(published: Published, name: str | None, sets: Mapping[str, Any]) -
 def _class(published: Published, name: str | None) -> type[Reference]:
     """The preset by its name, or the one that reads the configuration's `model_type`."""
     if name is None:
-        kind = (published.config or {}).get("model_type")
+        config = published.config or {}
+        kind = config.get("model_type") or str(config.get("architecture", "")).partition("_")[0] or None
         if not isinstance(kind, str):
-            where = f"{CONFIG} names no model_type" if published.config else f"there is no {CONFIG}"
+            where = f"{CONFIG} names no model_type or architecture" if published.config else f"there is no {CONFIG}"
             raise ConfigError(f"{published.source}: {where}: say which preset it is with --preset")
         name = _by_type(kind)
     cls = presets.get(name)

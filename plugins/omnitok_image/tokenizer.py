@@ -229,8 +229,10 @@ def _published(values: dict[str, Any], path: Path) -> dict[str, Any]:
     if values.get("do_center_crop"):
         raise InputError(f"{path}: asks for a centre crop, which this tokenizer does not do; set the fields yourself")
     found: dict[str, Any] = {}
-    if values.get("do_normalize", True) and "image_mean" in values:
-        scale = 1 / values.get("rescale_factor", 1 / 255)
+    scale = 1 / values.get("rescale_factor", 1 / 255) if values.get("do_rescale", True) else 1.0
+    if not values.get("do_normalize", True):
+        found = {"mean": 0.0, "std": scale}
+    elif "image_mean" in values:
         found = {name: tuple(x * scale for x in values[f"image_{name}"]) for name in ("mean", "std")}
         found = {name: numbers[0] if len(set(numbers)) == 1 else numbers for name, numbers in found.items()}
     if values.get("do_resize", True) and "size" in values:
