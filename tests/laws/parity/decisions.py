@@ -8,7 +8,8 @@ from omnitok.batch import Document
 from omnitok.nn.steps import Axis
 from omnitok.sequence import Span, TokenSequence
 from omnitok.tokenizer import Channel
-from tests.laws.parity.case import DEPTH, DIM, HEADS, LENGTHS, SMALL, Answers, Case, asked, case, library, noise
+from tests.laws.parity.case import DEPTH, DIM, HEADS, LENGTHS, SMALL, Answers, Case, asked, case, library, noise, published
+from tests.laws.parity.wrong import post_norm
 
 NAMES = {"condition": "robot/goal", "observation": "robot/observation", "action": "robot/action"}
 WIDTH = {"condition": 1, "observation": 5, "action": 3}
@@ -33,29 +34,57 @@ def answer(reference: nn.Module, raw: tuple[Tensor, ...]) -> Answers:
     goal, state, action, step = (x[None] for x in raw)
     out = reference(states=state, actions=action, returns_to_go=goal, rewards=None, timesteps=step)
     # the preset bounds the action in raw units and answers in the channel's normalised ones
-    return {"condition": out.return_preds[0], "observation": out.state_preds[0], "action": (out.action_preds[0] - MEAN) / STD}
+    bounded = reference.config.action_tanh
+    action = (out.action_preds[0] - MEAN) / STD if bounded else out.action_preds[0]
+    return {"condition": out.return_preds[0], "observation": out.state_preds[0], "action": action}
 
 
-@case("decision-transformer")
-def decision_transformer() -> Case:
+def deciding_model(preset, wrong=None, **config) -> Case:
     hf = library("transformers")
-    config = {"hidden_size": DIM, "n_layer": DEPTH, "n_head": HEADS, "state_dim": 5, "act_dim": 3, "max_ep_len": 30}
+    settings = hf.DecisionTransformerConfig(
+        **config, state_dim=5, act_dim=3, max_ep_len=preset.steps, bos_token_id=0, eos_token_id=0
+    )
+    axes = (Axis("step", preset.steps),)
     return Case(
-        lambda: hf.DecisionTransformerModel(
-            hf.DecisionTransformerConfig(**config, n_positions=60, bos_token_id=0, eos_token_id=0)
-        ),
-        presets.decision_transformer(**SMALL, steps=30, positions=60),
-        {c: Channel(width=(WIDTH[r],), mean=MEAN, std=STD, axes=(Axis("step", 30),)) for r, c in NAMES.items()},
+        lambda: hf.DecisionTransformerModel(settings),
+        preset,
+        {c: Channel(width=(WIDTH[r],), mean=MEAN, std=STD, axes=axes) for r, c in NAMES.items()},
         [episode(n) for n in LENGTHS],
         document,
         answer,
         roles=NAMES,
-        unread=("encoder.wte.weight",),
         steps=True,
-        wrong={
-            "gelu": lambda p: p.replace(act="gelu"),
-            "unbounded": lambda p: p.replace(tanh=False),
-            "eps 1e-6": lambda p: p.replace(eps=1e-6),
-        },
+        wrong=wrong or {},
         note="transformers.DecisionTransformerModel",
     )
+
+
+@case("decision-transformer")
+def decision_transformer() -> Case:
+    return deciding_model(
+        presets.decision_transformer(**SMALL, steps=30, positions=60),
+        {
+            "gelu": lambda p: p.replace(act="gelu"),
+            "unbounded": lambda p: p.replace(tanh=False),
+            "eps 1e-4": lambda p: p.replace(eps=1e-4),
+            "norms behind the sums": post_norm,
+        },
+        hidden_size=DIM,
+        n_layer=DEPTH,
+        n_head=HEADS,
+        n_positions=60,
+    )
+
+
+@case("decision-transformer: unbounded, tanh gelu")
+def decision_transformer_unbounded() -> Case:
+    preset = presets.decision_transformer(**SMALL, steps=30, positions=60, spare=7, act="gelu_tanh", tanh=False, eps=1e-3)
+    more = {"vocab_size": 7, "activation_function": "gelu_new", "action_tanh": False, "layer_norm_epsilon": 1e-3}
+    return deciding_model(preset, hidden_size=DIM, n_layer=DEPTH, n_head=HEADS, n_positions=60, **more)
+
+
+@published("decision-transformer-gym-hopper")
+def hopper() -> Case:
+    case = deciding_model(presets.decision_transformer())
+    case.unread = ("encoder.wte.weight",)  # kept, and no parameter
+    return case
