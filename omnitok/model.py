@@ -131,8 +131,8 @@ class StreamModule(nn.Module):
         self.embed = named_modules({r: Pipeline(s, sizes.get(r, 0), width) for r, s in config.embed.items()}, "role")
         self.steps = Pipeline(config.steps, width, width)
         self.heads = named_modules({h: Pipeline(s, dim, dim) for h, s in config.heads.items()}, "head")
-        tables = [s.size for s in config.steps if isinstance(s, Axis) and s.axis == "position" and s.kind == "learned"]
-        self.longest = min(tables, default=None)
+        tables = [s for s in config.steps if isinstance(s, Axis) and s.axis == "position" and s.kind != "linear"]
+        self.longest = min((s.size for s in tables if s.size), default=None)  # sinusoids without a size have no end
         self.config, self.shared_keys = config, list[Any]()
         if tower is not None:
             own = tower.config
