@@ -14,21 +14,20 @@ from ...nn.routing import Balance
 from ...tokenizer import Channel
 from ...weights import Cat, Rule, Size, Stack, rule
 from ._config import Key, read_rope, require
-from ._llama import LlamaFamily
+from .mistral import Mistral
 
 _TOKENS = {"tokens": Channel(vocab=32000)}
 
 
-class Mixtral(LlamaFamily, frozen=True, kw_only=True):
-    """A causal decoder whose MLPs are experts, two for each token, weighted to a sum of 1. Defaults are Mixtral 8x7B."""
+class Mixtral(Mistral, frozen=True, kw_only=True):
+    """Mistral whose MLPs are experts, two for each token, weighted to a sum of 1. Defaults are Mixtral 8x7B."""
 
     name: ClassVar[str] = "mixtral"
     source: ClassVar[str] = "Jiang et al. 2024 (arXiv 2401.04088); transformers MixtralForCausalLM"
     model_class: ClassVar[str] = "MixtralForCausalLM"
     model_type: ClassVar[str] = "mixtral"
     keys: ClassVar[Mapping[str, Key]] = {
-        **LlamaFamily.keys,
-        "positions": Key("max_position_embeddings", 131072),
+        **Mistral.keys,
         "eps": Key("rms_norm_eps", 1e-5),
         "window": Key("sliding_window", None),
         "experts": Key("num_local_experts", 8),
@@ -39,11 +38,8 @@ class Mixtral(LlamaFamily, frozen=True, kw_only=True):
         "mixtral-8x7b": Size({}, _TOKENS),
         "mixtral-8x22b": Size({"dim": 6144, "depth": 56, "heads": 48, "hidden": 16384, "positions": 65536}, _TOKENS),
     }
-    kv_heads: Annotated[int, Meta(ge=1, description="heads of keys and values; unset: as many")] | None = 8
-    hidden: Annotated[int, Meta(ge=1, description="width of an expert")] = 14336
-    positions: Annotated[int, Meta(ge=1, description="tokens of the longest document in training; no limit")] = 32768
     theta: Annotated[float, Meta(gt=0, description="base of the rotary wavelengths")] = 1e6
-    eps: Annotated[float, Meta(gt=0, description="epsilon of every norm")] = 1e-5
+    window: Annotated[int, Meta(ge=1, description="keys nearer than this are seen; unset: all")] | None = None
     experts: Annotated[int, Meta(ge=1, description="experts of a block")] = 8
     top_k: Annotated[int, Meta(ge=1, description="experts that a token goes to")] = 2
     balance: Annotated[float, Meta(ge=0, description="weight of the load balancing loss, in training")] = 0.02
