@@ -1,11 +1,16 @@
-"""The blocks of "Attention Is All You Need", which several models of an encoder and a decoder share."""
+"""What several models of an encoder and a decoder share: the blocks of "Attention Is All You Need", and how published
+configurations say where a written sequence starts and ends."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
 
 from ...nn.attention import Attention
 from ...nn.mixers import MLP, Mixer
 from ...nn.norms import Norm
 from ...nn.residual import Residual
+from ...tokenizer import Channel
 
 
 def encdec_block(attention: Attention, mlp: MLP, norm: Norm, first: bool, cross: bool, dropout: float) -> tuple[Residual, ...]:
@@ -16,3 +21,17 @@ def encdec_block(attention: Attention, mlp: MLP, norm: Norm, first: bool, cross:
     mixers["mlp"] = mlp
     place = {"pre": norm} if first else {"post": norm}
     return tuple(Residual(name, mixer, dropout=dropout, **place) for name, mixer in mixers.items())
+
+
+def start_and_end(config: Mapping[str, Any], start: int, end: int) -> dict[str, Any]:
+    """`start` and `end` of the written channel, with what the library takes where nothing is said."""
+    given = (config.get("decoder_start_token_id"), config.get("pad_token_id"), start)
+    ends = config.get("eos_token_id", end)
+    return {"start": next(i for i in given if i is not None), "end": ends[0] if isinstance(ends, list) else ends}
+
+
+def start_and_end_settings(channel: Channel, start: int, end: int) -> dict[str, int]:
+    """The settings that `start_and_end` reads; the library's own ids where the channel has none."""
+    first = start if channel.start is None else channel.start
+    last = end if channel.end is None else channel.end
+    return {"decoder_start_token_id": first, "pad_token_id": first, "eos_token_id": last}

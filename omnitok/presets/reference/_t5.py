@@ -18,6 +18,7 @@ from ...nn.steps import Dropout, Lookup, Scale, Step, Table, Tied
 from ...tokenizer import Channel
 from ...weights import Reference, Rule, Tie, rule
 from ._config import Key, read, require, write
+from ._encdec import start_and_end, start_and_end_settings
 from ._shared import vocab_of
 
 TABLES = ("shared.weight", "encoder.embed_tokens.weight", "decoder.embed_tokens.weight")
@@ -115,24 +116,16 @@ class T5Family(Reference, frozen=True, kw_only=True):
         fields = read(cls.name, KEYS, config)  # type: ignore[attr-defined]
         usual = {"decoder_depth": fields["depth"], "head_dim": fields["dim"] / fields["heads"], "hidden": 4 * fields["dim"]}
         fields |= {name: None for name, value in usual.items() if fields[name] == value}
-        vocab, start = config.get("vocab_size", 32128), config.get("decoder_start_token_id")
+        vocab = config.get("vocab_size", 32128)
         sentinels = SENTINELS if vocab in (32100, 32128) else ()
-        start = config.get("pad_token_id", 0) if start is None else start
-        return fields, {"tokens": Channel(vocab=vocab, start=start, end=config.get("eos_token_id", 1), sentinels=sentinels)}
+        return fields, {"tokens": Channel(vocab=vocab, sentinels=sentinels, **start_and_end(config, 0, 1))}
 
     def settings(self, bound: Mapping[str, Channel]) -> dict[str, Any]:
         """The published configuration of what the family shares."""
         channel = bound["tokens"]
-        start = 0 if channel.start is None else channel.start
         full = self.replace(decoder_depth=self._depth("decoder"), head_dim=self._head_dim, hidden=self._hidden)
-        return {
-            **write(full, KEYS),
-            "vocab_size": channel.vocab,
-            "is_encoder_decoder": True,
-            "decoder_start_token_id": start,
-            "pad_token_id": start,
-            "eos_token_id": 1 if channel.end is None else channel.end,
-        }
+        more = {"vocab_size": vocab_of(self, channel), "is_encoder_decoder": True}
+        return {**write(full, KEYS), **more, **start_and_end_settings(channel, 0, 1)}
 
     @property
     def _hidden(self) -> int:

@@ -20,7 +20,7 @@ from ...nn.steps import Axis, AxisModule, Dropout, Lookup, Step, Table, Tied, lo
 from ...tokenizer import Channel
 from ...weights import Fixed, Reference, Rule, Shape, Size, Tie, affine, rule
 from ._config import ACTS, Key, read, require, write
-from ._encdec import encdec_block
+from ._encdec import encdec_block, start_and_end, start_and_end_settings
 from ._shared import vocab_of
 
 KEYS: Mapping[str, Key] = {
@@ -147,13 +147,11 @@ class Marian(Reference, frozen=True, kw_only=True):
         )
         usual = {"decoder_depth": fields["depth"], "hidden": 4 * fields["dim"]}
         fields |= {name: None for name, value in usual.items() if fields[name] == value}
-        start = config.get("decoder_start_token_id", config.get("pad_token_id", 58100))
-        return cls(**fields), {"tokens": Channel(vocab=vocab, start=start, end=config.get("eos_token_id", 0))}
+        return cls(**fields), {"tokens": Channel(vocab=vocab, **start_and_end(config, 58100, 0))}
 
     def to_config(self, bound: Mapping[str, Channel]) -> dict[str, Any]:
         channel, hidden = bound["tokens"], self.hidden or 4 * self.dim
         vocab = vocab_of(self, channel)
-        start = vocab - 1 if channel.start is None else channel.start
         full = self.replace(decoder_depth=self.decoder_depth or self.depth, hidden=hidden)
         return {
             "architectures": ["MarianMTModel"],
@@ -163,7 +161,5 @@ class Marian(Reference, frozen=True, kw_only=True):
             "decoder_ffn_dim": hidden,
             "vocab_size": vocab,
             "decoder_vocab_size": vocab,
-            "decoder_start_token_id": start,
-            "pad_token_id": start,
-            "eos_token_id": 0 if channel.end is None else channel.end,
+            **start_and_end_settings(channel, vocab - 1, 0),
         }
