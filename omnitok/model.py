@@ -279,7 +279,7 @@ class Transformer(nn.Module):
                 continue
             config, packed, own = self.config.streams[name], batch.streams[name], cache if name == self.main else None
             layout = own.extend(packed.layout) if own is not None else packed.layout
-            refuse_long(max(layout.lengths, default=0) if own is None else own.width, module.longest, name)
+            refuse_long(max(layout.lengths, default=0) if own is None else own.tokens, module.longest, name)
             shared = dict(zip(module.shared_keys, module.shared, strict=True))
             ctx = Context(layout, done.get(config.memory or ""), shared, tables, cache=own, backend=backend)
             ctx.notes = [] if extra is not None else None

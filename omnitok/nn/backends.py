@@ -217,7 +217,7 @@ BACKENDS: dict[str, Backend] = {"dense": dense, "split": split, "rows": rows, "e
 
 def _cached(q: Tensor, k: Tensor, v: Tensor, spec: Spec, ctx: Context, owner: Any) -> Tensor:
     assert ctx.cache is not None and ctx.layout is not None
-    keys, values = ctx.cache.write(owner, k, v)
+    keys, values = ctx.cache.write(owner, k, v, spec.window if spec.window_axis == "position" else None)
     block = ctx.once("cache", ctx.cache.block)
     grid = ctx.layout.grid
     return grid.flat(_sdpa(grid.rows(q), keys, values, block, spec, ctx))

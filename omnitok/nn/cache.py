@@ -17,40 +17,69 @@ class Cache:
     """Keys and values of `documents` growing documents. Shape letters: S documents, C slots.
 
     A forward pass with a cache calls `extend` once with the structure of the new tokens (order, position and pairs
-    relative to the new part); every attention then writes its keys and values and reads all of them.
+    relative to the new part); every attention then writes its keys and values and reads all that are held. Tokens that no
+    layer can see any more are dropped when slots run out.
     """
 
     def __init__(self, documents: int, capacity: int = 64) -> None:
         self.documents, self.capacity = documents, capacity
         self.lengths = torch.zeros(documents, dtype=torch.long)
+        self.dropped = torch.zeros(documents, dtype=torch.long)
+        """[S] tokens at the start of every document that are no longer held"""
+        self.reaches: dict[Any, int | None] = {}
         self.columns: dict[str, Tensor] = {}
         self.layers: dict[Any, tuple[Tensor, Tensor]] = {}
         self.memory: dict[Any, tuple[Tensor, ...]] = {}
         self.states: dict[Any, tuple[Tensor, ...]] = {}
         """what a layer that reads its past in another way keeps of it: tensors [S, ...], one row per document"""
         self.layout: Layout | None = None
+        self.tokens = self.width = 0
+        """of the longest document: its tokens, and how many of them are held"""
 
     def extend(self, layout: Layout) -> Layout:
         """Reserve slots for these tokens and return their layout, shifted behind what is held."""
         device = layout.segment.device
         before = self.lengths.to(device)
         added = torch.tensor(layout.lengths, device=device)
+        self._make_room(before, max(layout.lengths, default=0))
         held = before[layout.segment]
         start = added.cumsum(0) - added
         self.row = layout.segment
-        self.slot = held + torch.arange(len(layout), device=device) - start[layout.segment]
+        self.slot = (before - self.dropped - start)[layout.segment] + torch.arange(len(layout), device=device)
         self.before, self.lengths = before, before + added
-        self.width = int(self.lengths.max())
-        while self.capacity < self.width:
-            self.capacity *= 2
+        self.tokens, self.width = int(self.lengths.max()), int((self.lengths - self.dropped).max())
         moved = layout.replace(order=layout.order + held, position=layout.position + held)
         for name, values in {"order": moved.order, "position": moved.position, **moved.axes}.items():
             self._put(self.columns, name, values)
         self.layout = moved
         return moved
 
-    def write(self, owner: Any, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """New keys and values [N, H, K] in; all of them [S, width, H, K] out."""
+    def _make_room(self, lengths: Tensor, coming: int) -> None:
+        """Slots for that many more tokens: by dropping what no layer reaches where that frees half of them, else by more."""
+        self.dropped = self.dropped.to(lengths.device)
+        reaches = [r for r in self.reaches.values() if r is not None]
+        keep = max(reaches, default=1) - 1 if len(reaches) == len(self.reaches) else self.tokens
+        while self.width + coming > self.capacity:
+            if 2 * (keep + coming) <= self.capacity:
+                self._drop(lengths, keep)
+                break
+            self.capacity *= 2
+
+    def _drop(self, lengths: Tensor, keep: int) -> None:
+        """Only the last `keep` tokens of every document are held."""
+        dropped = torch.maximum(self.dropped, lengths - keep)
+        moved = (dropped - self.dropped)[:, None] + torch.arange(keep, device=lengths.device)
+        row = torch.arange(self.documents, device=lengths.device)[:, None]
+        self.dropped = dropped
+        for held in (*self.columns.values(), *(x for pair in self.layers.values() for x in pair)):
+            held[:, :keep] = held[row, moved]
+
+    def write(self, owner: Any, k: Tensor, v: Tensor, reach: int | None = None) -> tuple[Tensor, Tensor]:
+        """New keys and values [N, H, K] in; all that are held [S, width, H, K] out.
+
+        `reach`: the layer sees no key that many positions back, or further; None: it sees all.
+        """
+        self.reaches[owner] = reach
         held = dict(zip("kv", self.layers.get(owner, ()), strict=False))
         self._put(held, "k", k)
         self._put(held, "v", v)
@@ -67,6 +96,7 @@ class Cache:
         """Document i becomes a copy of what document `documents[i]` was: beams that go on, or documents that are left."""
         documents = documents.to(self.lengths.device)
         self.lengths, self.documents = self.lengths[documents], len(documents)
+        self.dropped = self.dropped.to(documents.device)[documents]
         self.columns = {n: x[documents] for n, x in self.columns.items()}
         self.layers = {o: (k[documents], v[documents]) for o, (k, v) in self.layers.items()}
         self.memory = {o: tuple(x[documents] for x in held) for o, held in self.memory.items()}
@@ -77,7 +107,7 @@ class Cache:
         assert self.layout is not None
         layout, grid, width = self.layout, self.layout.grid, self.width
         column = torch.arange(width, device=layout.segment.device)
-        held = column[None] < self.lengths[:, None]
+        held = column[None] < (self.lengths - self.dropped)[:, None]
         seen = self.columns["order"][:, None, :width] <= layout.order[grid.index][:, :, None]
         allowed = seen & held[:, None] & grid.valid[:, :, None]
         shape = (self.documents, grid.index.shape[1], width)

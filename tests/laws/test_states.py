@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
@@ -18,17 +18,30 @@ from omnitok.batch import Document, collate
 from omnitok.errors import ConfigError
 from omnitok.generate import Session
 from omnitok.layout import Layout
+from omnitok.model import Model, Preset, Stream
 from omnitok.nn import linear_attention
+from omnitok.nn.attention import Attention
 from omnitok.nn.cache import Cache
 from omnitok.nn.context import Context
 from omnitok.nn.conv import Conv, ConvModule
 from omnitok.nn.linear_attention import Elu, Favor, LinearAttention, LinearAttentionModule
 from omnitok.nn.norms import Norm
+from omnitok.nn.positions import Rope
 from omnitok.nn.recurrent import Recurrent, RecurrentModule
+from omnitok.nn.residual import Residual
 from omnitok.sequence import Span, TokenSequence
 from omnitok.tokenizer import Channel
 from tests.laws import worlds
-from tests.laws.laws import answers, cached_equals_full, close, neighbours_do_not_matter, packed_equals_alone, pieces
+from tests.laws.laws import (
+    answers,
+    cached_equals_full,
+    close,
+    last_row,
+    neighbours_do_not_matter,
+    packed_equals_alone,
+    pieces,
+    uncut,
+)
 from tests.laws.worlds import STATEFUL, TASKS, mixed, randomise, world_model
 
 SCHEMA = world_model(worlds.DECODER).schema
@@ -236,6 +249,56 @@ def test_one_vocabulary_may_serve_both_sides() -> None:
         build(presets.bahdanau(), {"source": Channel(width=(2,)), "target": Channel(vocab=3)})
 
 
+# -- windows: what no layer reaches any more is dropped
+
+
+class Near(Preset, frozen=True):
+    """Windows of different width, and a layer that sees everything where `far` says so."""
+
+    far: bool = False
+
+    def model(self, bound, channels):
+        windows = (3, 5, None) if self.far else (3, 5)
+        blocks = tuple((Residual("attention", Attention(2, window=w, positions=(Rope(),)), pre=Norm()),) for w in windows)
+        return Model({"main": Stream(16, (*blocks, (Residual("state", Recurrent("gru")),)), Norm())})
+
+
+NEAR, FAR = world_model(Near()), world_model(Near(far=True))
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data(), kinds=st.lists(st.sampled_from(list(KINDS)[:4]), min_size=1, max_size=3), far=st.booleans())
+def test_what_a_window_leaves_behind_may_be_dropped(data, kinds, far, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ragged documents in pieces of any size, behind a cache that begins with two slots."""
+    monkeypatch.setattr(Cache.__init__, "__defaults__", (2,))
+    model, parts = FAR if far else NEAR, []
+    for kind in kinds:
+        n = data.draw(st.integers(1, 12))
+        sequence = KINDS[kind](n, worlds.maker(n)) + worlds.words(9, worlds.maker(n + 1))
+        allowed = uncut(sequence, model, {})
+        parts.append(list(pieces(sequence, sorted(data.draw(st.sets(st.sampled_from(allowed)))) if allowed else ())))
+    cached_equals_full(model, parts)
+
+
+@pytest.mark.parametrize("select", [False, True])
+def test_slots_are_as_many_as_the_longest_window_needs(select: bool) -> None:
+    g, sessions = worlds.maker(0), [Session(model, 2) for model in (NEAR, FAR, MODELS["gru"])]
+    for turn in range(150):
+        token = worlds.words(1, g)
+        for session in sessions:
+            session.feed([token, token if turn % 3 else None])
+            if select and turn % 40 == 7:
+                session.select([1, 0])
+    near, far, gru = (s.cache for s in sessions)
+    assert near.capacity == gru.capacity == 64 and far.capacity >= 128
+    assert {x.shape[1] for pair in near.layers.values() for x in pair} == {64}
+    assert {x.shape[1] for c in (near, gru) for x in c.columns.values()} == {64}
+    assert not bool(far.dropped.any()) and bool((near.dropped > 0).all())
+    for session in sessions:
+        for i, held in enumerate(session.history):
+            close(session.last[i], last_row(session.model, held), "after 150 tokens")
+
+
 # -- the laws can fail
 
 SEQUENCE = worlds.words(2, worlds.maker(0)) + worlds.patches(4, worlds.maker(1)) + worlds.words(7, worlds.maker(2))
@@ -278,6 +341,18 @@ def one_document(forward):
     return run
 
 
+def drop_one_more(self, lengths, keep):
+    """The oldest key that the widest window still sees is dropped too."""
+    DROP(self, lengths, keep - 1)
+
+
+def windowed(name: str) -> None:
+    session, g = Session(NEAR), worlds.maker(0)
+    for _ in range(64):
+        session.feed(worlds.words(1, g))
+    close(session.feed(worlds.words(1, g)).last[0], last_row(NEAR, session.history[0]), name)
+
+
 def all_causal(layout: Layout, chunk: int):
     return PIECES(layout.replace(order=torch.arange(len(layout))), chunk)
 
@@ -288,7 +363,7 @@ def run_cut_short(layout: Layout, chunk: int):
     return found
 
 
-PIECES = linear_attention.pieces
+PIECES, DROP = linear_attention.pieces, Cache._drop
 MUTANTS = {
     "a recurrent state is forgotten": (decodes, "lstm", RecurrentModule, "forward", forgetful(RecurrentModule.forward)),
     "a convolution's past is forgotten": (decodes, "causal convolution", ConvModule, "forward", forgetful(ConvModule.forward)),
@@ -308,6 +383,7 @@ MUTANTS = {
         one_document(LinearAttentionModule.forward),
     ),
     "tokens that see each other taken as causal": (defined, "", linear_attention, "pieces", all_causal),
+    "a key is dropped too early": (windowed, "", Cache, "_drop", drop_one_more),
     "a run ends with its first piece": (defined, "", linear_attention, "pieces", run_cut_short),
 }
 
