@@ -72,6 +72,15 @@ def heading(model_class: str, model_type: str, channel: Channel) -> dict[str, An
     }
 
 
+def tokens_of(preset: str, config: Mapping[str, Any]) -> dict[str, Channel]:
+    """The channel of role `tokens` that a language model's configuration describes; of several ends the first."""
+    vocab: int = Key("vocab_size").read(preset, config)
+    ends = config.get("eos_token_id")
+    end, start = ends[0] if isinstance(ends, list) and ends else ends, config.get("bos_token_id")
+    start, end = (i if isinstance(i, int) and i < vocab else None for i in (start, end))
+    return {"tokens": Channel(vocab=vocab, start=start, end=end)}
+
+
 def without_prefix(rules: Sequence[Rule], prefix: str) -> list[Rule]:
     """The weight map of a model with a tied head, for a file without the head, whose keys begin behind `prefix`."""
     out = []
@@ -96,18 +105,17 @@ def read_rope(preset: str, config: Mapping[str, Any], theta: float = 10000.0) ->
     given = config.get("rope_scaling") or config.get("rope_parameters") or {}
     kind = given.get("rope_type") or given.get("type") or "default"
     base = given.get("rope_theta") or config.get("rope_theta") or theta
+    if nested := [k for k, v in given.items() if isinstance(v, Mapping)]:
+        raise ConfigError(f"{preset}: rope_parameters of their own for {', '.join(nested)} are not supported")
     if kind not in ("default", "llama3"):
         raise ConfigError(f"{preset}: rope_type = {kind!r} is not supported, only 'default' and 'llama3'")
     if kind == "default":
         return {"theta": float(base), "stretch": None}, given
     length = config.get("original_max_position_embeddings") or given.get("original_max_position_embeddings")
-    stretch = Stretch(
-        factor=float(given["factor"]),
-        low=float(given["low_freq_factor"]),
-        high=float(given["high_freq_factor"]),
-        length=length or config["max_position_embeddings"],
-    )
-    return {"theta": float(base), "stretch": stretch}, given
+    length = length or config.get("max_position_embeddings") or Stretch().length
+    names = {"factor": "factor", "low": "low_freq_factor", "high": "high_freq_factor"}
+    said = {field: float(Key(name).read(preset, given)) for field, name in names.items()}
+    return {"theta": float(base), "stretch": Stretch(**said, length=length)}, given
 
 
 def write_rope(theta: float, stretch: Stretch | None, **more: Any) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from ...nn.rope import Stretch, StretchedRope
 from ...nn.steps import Linear, Step, Table, Tied
 from ...tokenizer import Channel
 from ...weights import Reference, Rule, Tie, rule
-from ._config import ACTS, Key, heading, read, read_rope, require, write, write_rope
+from ._config import ACTS, Key, heading, read, read_rope, require, tokens_of, write, write_rope
 from ._shared import vocab_of
 
 
@@ -125,12 +125,15 @@ class LlamaFamily(Reference, frozen=True, kw_only=True):
     def fields_of(cls, config: Mapping[str, Any]) -> dict[str, Any]:
         """The fields that a `config.json` says; a preset with more of them extends this and `to_config`."""
         require(cls.name, config, model_type=cls.model_type)
-        return {**read(cls.name, cls.keys, config), **read_rope(cls.name, config)[0]}
+        rope, said = read_rope(cls.name, config)
+        require(cls.name, said, partial_rotary_factor=1.0)
+        return {**read(cls.name, cls.keys, config), **rope}
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> tuple[Self, dict[str, Channel]]:
-        return cls(**cls.fields_of(config)), {"tokens": Channel(vocab=config["vocab_size"])}
+        return cls(**cls.fields_of(config)), tokens_of(cls.name, config)
 
     def to_config(self, bound: Mapping[str, Channel]) -> dict[str, Any]:
+        full = self.replace(kv_heads=self.kv_heads or self.heads, head_dim=self.head_dim or self.dim // self.heads)
         rope = write_rope(self.theta, self.stretch)
-        return {**heading(self.model_class, self.model_type, bound["tokens"]), **write(self, self.keys), **rope}
+        return {**heading(self.model_class, self.model_type, bound["tokens"]), **write(full, self.keys), **rope}

@@ -17,7 +17,7 @@ from ...nn.residual import Residual
 from ...nn.steps import INIT_STD, Table, Tied
 from ...tokenizer import Channel
 from ...weights import PerHead, Reference, Rule, Size, Tie, affine, rule
-from ._config import Key, heading, read, require, without_prefix, write
+from ._config import Key, heading, read, require, tokens_of, without_prefix, write
 from ._shared import vocab_of
 
 _TOKENS = {"tokens": Channel(vocab=250880)}
@@ -112,7 +112,7 @@ class Bloom(Reference, frozen=True, kw_only=True):
     def from_config(cls, config: Mapping[str, Any]) -> tuple[Self, dict[str, Channel]]:
         plain = {"apply_residual_connection_post_layernorm": False, "tie_word_embeddings": True}
         require(cls.name, config, model_type="bloom", **plain)
-        return cls(**read(cls.name, _KEYS, config)), {"tokens": Channel(vocab=config["vocab_size"])}
+        return cls(**read(cls.name, _KEYS, config)), tokens_of(cls.name, config)
 
     def to_config(self, bound: Mapping[str, Channel]) -> dict[str, Any]:
         return {**heading("BloomForCausalLM", "bloom", bound["tokens"]), **write(self, _KEYS)}

@@ -14,7 +14,7 @@ from ...nn.norms import Norm
 from ...nn.steps import INIT_STD, Axis, Dropout, Table, Tied
 from ...tokenizer import Channel
 from ...weights import Reference, Rule, Size, Tie, rule
-from ._config import ACTS, Key, heading, read, require, without_prefix, write
+from ._config import ACTS, Key, heading, read, require, tokens_of, without_prefix, write
 from ._shared import prenorm_block, prenorm_rules, vocab_of
 
 _TOKENS = {"tokens": Channel(vocab=50257)}
@@ -101,7 +101,7 @@ class GPT2(Reference, frozen=True, kw_only=True):
     def from_config(cls, config: Mapping[str, Any]) -> tuple[Self, dict[str, Channel]]:
         plain = {"scale_attn_weights": True, "scale_attn_by_inverse_layer_idx": False}
         require(cls.name, config, model_type="gpt2", add_cross_attention=False, tie_word_embeddings=True, **plain)
-        return cls(**read(cls.name, _KEYS, config)), {"tokens": Channel(vocab=config["vocab_size"])}
+        return cls(**read(cls.name, _KEYS, config)), tokens_of(cls.name, config)
 
     def to_config(self, bound: Mapping[str, Channel]) -> dict[str, Any]:
         return {**heading("GPT2LMHeadModel", "gpt2", bound["tokens"]), **write(self, _KEYS)}

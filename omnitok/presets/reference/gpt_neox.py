@@ -20,7 +20,7 @@ from ...nn.residual import Residual
 from ...nn.steps import INIT_STD, Dropout, Linear, Table
 from ...tokenizer import Channel
 from ...weights import PerHead, Reference, Rule, Size, affine, rule
-from ._config import ACTS, Key, heading, read, read_rope, require, write, write_rope
+from ._config import ACTS, Key, heading, read, read_rope, require, tokens_of, write, write_rope
 from ._shared import vocab_of
 
 _PYTHIA = {"tokens": Channel(vocab=50304)}
@@ -131,7 +131,7 @@ class GPTNeoX(Reference, frozen=True, kw_only=True):
         require(cls.name, said, rope_type="default")
         fields = {**read(cls.name, _KEYS, config), "theta": rope["theta"]}
         rotary = said.get("partial_rotary_factor", config.get("rotary_pct", 0.25))
-        return cls(**fields, rotary=rotary), {"tokens": Channel(vocab=config["vocab_size"])}
+        return cls(**fields, rotary=rotary), tokens_of(cls.name, config)
 
     def to_config(self, bound: Mapping[str, Channel]) -> dict[str, Any]:
         rope = write_rope(self.theta, None, partial_rotary_factor=self.rotary)

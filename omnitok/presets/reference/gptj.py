@@ -18,7 +18,7 @@ from ...nn.residual import Residual
 from ...nn.steps import INIT_STD, Dropout, Linear, Table
 from ...tokenizer import Channel
 from ...weights import Reference, Rule, Size, affine, rule
-from ._config import ACTS, Key, heading, read, require, write
+from ._config import ACTS, Key, heading, read, require, tokens_of, write
 from ._shared import vocab_of
 
 _KEYS = {
@@ -100,7 +100,7 @@ class GPTJ(Reference, frozen=True, kw_only=True):
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> tuple[Self, dict[str, Channel]]:
         require(cls.name, config, model_type="gptj", tie_word_embeddings=False)
-        return cls(**read(cls.name, _KEYS, config)), {"tokens": Channel(vocab=config["vocab_size"])}
+        return cls(**read(cls.name, _KEYS, config)), tokens_of(cls.name, config)
 
     def to_config(self, bound: Mapping[str, Channel]) -> dict[str, Any]:
         plain = {"tie_word_embeddings": False}
