@@ -19,7 +19,7 @@ from .draws import Source, chance
 from .errors import ConfigError, DuplicateNameError, InputError, did_you_mean
 from .model import READOUT, Transformer
 from .nn.steps import Step
-from .objectives import At, Classify, Objective
+from .objectives import At, Classify, Link, Objective
 from .packing import channels_of
 from .recipe import Recipe, Task
 from .sequence import Span, TokenSequence
@@ -231,7 +231,9 @@ def _tokenizer(recipe: Recipe, instance: str, datasets: Mapping[str, Dataset], h
 def _objective(objective: Objective, dataset: Dataset) -> Objective:
     """An objective with the classes that its dataset names, where the recipe leaves them out."""
     classes = dataset.metadata().get("classes")
-    if not isinstance(objective, Classify) or objective.classes is not None or objective.names or classes is None:
+    if not isinstance(objective, Classify | Link) or objective.label is None or classes is None:
+        return objective
+    if objective.classes is not None or objective.names:
         return objective
     return objective.replace(classes=classes) if isinstance(classes, int) else objective.replace(names=tuple(map(str, classes)))
 

@@ -1,5 +1,5 @@
 """Steps: the small ordered elements of embedding and head pipelines. A step never changes the number of rows,
-except `Pool`, which answers once per group.
+except `Pool` and `Join`, which answer once per group.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..config import Config
+from ..errors import ConfigError
 from .context import Context, activation
 
 INIT_STD = 0.02
@@ -300,6 +301,29 @@ class PoolModule(nn.Module):
         row = torch.full((ctx.groups,), len(x) if first else -1, device=x.device)
         number = torch.arange(len(x), device=x.device)
         return padded[row.scatter_reduce(0, ctx.group, number, "amin" if first else "amax")]
+
+
+class Join(Step, frozen=True):
+    """The `size` rows of each group side by side: [G * size, width] -> [G, size * width]."""
+
+    size: int = 2
+
+    def out(self, width: int, dim: int) -> int:
+        return self.size * width
+
+    def build(self, width: int, dim: int) -> nn.Module:
+        return JoinModule(self.size)
+
+
+class JoinModule(nn.Module):
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.size = size
+
+    def forward(self, x: Tensor, ctx: Context) -> Tensor:
+        if ctx.group is None:
+            raise ConfigError(f"a head that joins {self.size} rows is asked of rows one by one: group them")
+        return x[ctx.group.argsort(stable=True)].view(ctx.groups, self.size * x.shape[1])
 
 
 class Tied(Step, frozen=True):
