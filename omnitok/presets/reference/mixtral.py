@@ -8,7 +8,6 @@ from typing import Annotated, Any, ClassVar
 from msgspec import Meta
 
 from ...model import Model
-from ...nn.attention import Attention
 from ...nn.experts import MoE
 from ...nn.mixers import MLP, Mixer
 from ...nn.routing import Balance
@@ -41,13 +40,9 @@ class Mixtral(Mistral, frozen=True, kw_only=True):
     }
     theta: Annotated[float, Meta(gt=0, description="base of the rotary wavelengths")] = 1e6
     window: Annotated[int, Meta(ge=1, description="keys nearer than this are seen; unset: all")] | None = None
-    window: Annotated[int, Meta(ge=1, description="keys nearer than this are seen; unset: all")] | None = None
     experts: Annotated[int, Meta(ge=1, description="experts of a block")] = 8
     top_k: Annotated[int, Meta(ge=1, description="experts that a token goes to")] = 2
     balance: Annotated[float, Meta(ge=0, description="weight of the load balancing loss, in training")] = 0.02
-
-    def attention(self) -> Attention:
-        return super().attention().replace(window=self.window)
 
     def mixer(self) -> Mixer:
         expert = MLP(self.hidden, self.act, gated=True, bias=False)
