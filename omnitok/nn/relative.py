@@ -40,11 +40,12 @@ class XLModule(ContentBias):
         return q + self.u
 
     def content(self, q: Tensor, block: Block) -> Tensor:
-        reach = max(block.shape[1:]) - 1  # no document is longer than its row, so no distance is greater
+        reach = max(block.shape[1:]) - 1  # the keys that are held end with the query's own, so no visible one is farther
         distance_BQM = block.query_axis("position")[:, :, None] - block.key_axis("position")[:, None, :]
         r_RHK = self.r(waves(reach, self.dim, q)).view(2 * reach + 1, *self.shape)
         score_BHQR = torch.einsum("bqhk,rhk->bhqr", q + self.v, r_RHK)
-        return score_BHQR.gather(-1, (distance_BQM + reach)[:, None].expand(-1, self.shape[0], -1, -1))
+        place_BQM = (distance_BQM + reach).clamp(0, 2 * reach)
+        return score_BHQR.gather(-1, place_BQM[:, None].expand(-1, self.shape[0], -1, -1))
 
 
 def waves(reach: int, dim: int, like: Tensor) -> Tensor:
