@@ -74,7 +74,7 @@ class Perceiver(Reference, frozen=True, kw_only=True):
 
     def prepare(self, document: Document) -> Document:
         """The document's only stream as inputs, and latents beside it."""
-        if "latents" in document.streams:
+        if {"inputs", "latents"} <= document.streams.keys():
             return document
         latents = TokenSequence((Span(CONTROL, torch.arange(self.latents)),))
         return document.replace(streams={"inputs": document.main, "latents": latents})
