@@ -31,6 +31,8 @@ VOCAB, DIM, DEPTH, HEADS, HIDDEN = 61, 48, 3, 4, 96
 LENGTHS = (7, 12, 5)
 FP32, FP64 = 1e-5, 1e-10
 SMALL = {"dim": DIM, "depth": DEPTH, "heads": HEADS}
+LARGE = 2**28
+"""numbers of a tensor above which its noise is made in parts"""
 READ = torch.tensor([READOUT])
 """content of the first readout token"""
 
@@ -68,7 +70,9 @@ def randomise(module: nn.Module, seed: int = 0) -> nn.Module:
     """Noise on every parameter and running statistic, in place."""
     g = maker(seed)
     for p in module.parameters():
-        p.add_(torch.randn(p.shape, generator=g) * (0.3 if p.dim() < 2 else 0.5 / p.shape[-1] ** 0.5))
+        scale = 0.3 if p.dim() < 2 else 0.5 / p.shape[-1] ** 0.5
+        for part in p if p.numel() > LARGE else [p]:
+            part.add_(torch.randn(part.shape, generator=g).mul_(scale))
     for name, b in module.named_buffers():
         if name.endswith("running_mean"):
             b.copy_(torch.randn(b.shape, generator=g) * 0.3)
@@ -115,6 +119,8 @@ class Case:
     """settings that must be seen: name -> the preset, changed; or refused by strict loading"""
     state: Callable[[nn.Module], Mapping[str, Tensor]] = lambda reference: reference.state_dict()
     """the part of the reference's state dict that the preset covers"""
+    lent: bool = False
+    """our model computes with the reference's own tensors, where two copies are too large; single precision only"""
     note: str = ""
     """what the reference is, for the table: library and class"""
 
@@ -130,10 +136,26 @@ class Case:
 
     def model(self, dtype: torch.dtype = torch.float32, preset: Preset | None = None) -> Transformer:
         """Our model with the reference's weights."""
+        if self.lent:
+            return self._lend()
         model = self.build(preset)
         self.reference.float()
         import_weights(model, self.state(self.reference))
         return model.to(dtype)
+
+    @torch.no_grad()
+    def _lend(self) -> Transformer:
+        """Our model, built without memory of its own, with the reference's tensors or views of them."""
+        with torch.device("meta"):
+            model = self.build()
+        state = self.state(self.reference)
+        maps = self.preset.maps({role: model.channel_info[channel] for role, channel in model.roles.items()})
+        rules = max(maps.values(), key=lambda m: len(state.keys() & {k for r in m for k in r.theirs}))
+        made = {k: t for r in rules for k, t in zip(r.ours, r.op.load([state[k] for k in r.theirs]), strict=True)}
+        made |= {k: torch.zeros(t.shape) for k, t in model.state_dict().items() if not k.startswith("streams.")}
+        model.load_state_dict(made, assign=True)
+        assert not any(b.is_meta for b in model.buffers()), "a buffer that no state dict holds: build it in the usual way"
+        return model
 
     @torch.no_grad()
     def want(self, dtype: torch.dtype = torch.float32) -> Answers:

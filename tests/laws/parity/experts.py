@@ -7,8 +7,10 @@ from torch import Tensor, nn
 
 from omnitok import presets
 from omnitok.nn.experts import MoE
-from tests.laws.parity.case import DIM, HEADS, HIDDEN, SMALL, VOCAB, Case, case, library
+from omnitok.tokenizer import Channel
+from tests.laws.parity.case import DIM, HEADS, HIDDEN, SMALL, VOCAB, Case, case, library, published
 from tests.laws.parity.causal import NARROW, TINY, language_model, set_to
+from tests.laws.parity.causal_sizes import CUT, IDS, NOT_THEIRS
 from tests.laws.parity.encdec import two_streams
 from tests.laws.parity.wrong import mixers, post_norm
 
@@ -108,3 +110,20 @@ def switch_decoder() -> Case:
         {**SWITCH, **sparse, "num_layers": 3, "expert_capacity": 3},
         presets.switch(**{**SMALL, **fields}, head_dim=8, hidden=HIDDEN, experts=4, capacity=3),
     )
+
+
+@published("switch-base-8")
+def switch_base() -> Case:
+    """With less room at the experts, so that these short documents meet its end."""
+    sparse = {"num_sparse_encoder_layers": 1, "num_sparse_decoder_layers": 1}
+    sizes = {"vocab_size": IDS, "d_ff": 3072, "num_layers": CUT, "num_decoder_layers": CUT, "expert_capacity": 3}
+    return switch_model({**sizes, **sparse}, presets.switch(depth=CUT, capacity=3), vocab=IDS)
+
+
+@published("mixtral-8x7b")
+def mixtral_8x7b() -> Case:
+    """2.9 thousand million numbers, of which there is one copy."""
+    preset = presets.mixtral(depth=CUT)
+    theirs = {k: v for k, v in preset.to_config({"tokens": Channel(vocab=IDS)}).items() if k not in NOT_THEIRS}
+    config = {**theirs, "experts_implementation": "eager"}
+    return language_model("Mixtral", config, preset, vocab=IDS, tuned=in_own_precision, lent=True)
