@@ -157,7 +157,7 @@ class MoEModule(nn.Module):
         else:
             turn = probability_NE.amax(1).argsort(descending=True, stable=True)
             rank_NK = torch.empty_like(chosen_NK)
-            rank_NK[turn] = rank(group_NK[turn].T.flatten()).view(-1, len(turn)).T
+            rank_NK[turn] = rank(group_NK[turn].T.flatten()).view(c.top_k, len(turn)).T
         if ctx.cache is not None:  # what earlier tokens of the document took
             held = ctx.cache.states.get(self, (chosen_NK.new_zeros(layout.segments, c.experts),))[0]
             rank_NK = rank_NK + held.flatten()[group_NK]

@@ -20,7 +20,7 @@ from .losses import ExtraLoss
 
 
 class RouterLoss(ExtraLoss, frozen=True):
-    """Base: a loss on what the routers of one stream decided, the mean over their layers."""
+    """Base: a loss on what the routers of one stream decided, the mean over their layers; 0 without tokens."""
 
     def value(self, notes: Sequence[Any], layout: Layout) -> Tensor:
         found = [n for n in notes if isinstance(n, Routing)]
@@ -28,7 +28,7 @@ class RouterLoss(ExtraLoss, frozen=True):
             raise ConfigError(
                 f"{type(self).__name__} is a loss of routers, and its stream has none: give it a MoE, or drop the loss"
             )
-        return self.total(found, layout)
+        return self.total(found, layout) if len(found[0].logits) else found[0].logits.sum()
 
     def total(self, routings: Sequence[Routing], layout: Layout) -> Tensor:
         return torch.stack([self.layer(r, layout) for r in routings]).mean()
