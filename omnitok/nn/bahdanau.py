@@ -139,9 +139,10 @@ class SearchModule(nn.Module):
         s = first if cache is None or self not in cache.states else cache.states[self][0][turns.documents]
         before, found, after = [], [], []
         for x_t in by_step(self.unit.words(x)[turns.rows], turns):
-            size = len(x_t)
-            before.append(s[:size])
-            c, s = self.step(x_t, s[:size], h[:size], keys[:size], valid[:size])
+            if len(x_t) < len(s):  # the shortest documents have ended
+                s, h, keys, valid = (part[: len(x_t)] for part in (s, h, keys, valid))
+            before.append(s)
+            c, s = self.step(x_t, s, h, keys, valid)
             found.append(c)
             after.append(s)
         if cache is not None:
