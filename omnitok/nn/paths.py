@@ -54,7 +54,7 @@ class PathTableModule(Bias):
         total = self.weight.new_zeros(rows * queries * keys, self.weight.shape[1])
         count = self.weight.new_zeros(rows * queries * keys, 1)
         for n, cells, labels in found:
-            total = total.index_add(0, cells, (self.weight @ self.mix[n])[labels])
+            total = total.index_add(0, cells, (self.weight @ self.mix[n])[labels].to(total.dtype))
             count = count.index_add(0, cells, count.new_ones(len(cells), 1))
         return (total / count.clamp(min=1)).view(rows, queries, keys, -1).permute(0, 3, 1, 2)
 

@@ -1,15 +1,22 @@
 """Law: what is gathered along lists of neighbours is what the definition says, written out token by token."""
 
+import math
+
 import pytest
 import torch
 from torch import Tensor
 
+from omnitok import presets
 from omnitok.batch import Document, collate
 from omnitok.nn.additive import AdditiveAttention, AdditiveAttentionModule
+from omnitok.nn.aggregate import Aggregate, AggregateModule
+from omnitok.nn.attention import Attention
+from omnitok.nn.block import dense_block
 from omnitok.nn.cache import Cache
 from omnitok.nn.context import Context
+from omnitok.nn.paths import Lacking, PathTable
 from tests.laws import worlds
-from tests.laws.laws import close
+from tests.laws.laws import close, neighbours_do_not_matter, packed_equals_alone
 from tests.laws.worlds import mixed, randomise, world_model
 
 DIM = 12
@@ -108,3 +115,132 @@ def test_additive_attention_in_a_session_is_recomputed(name: str) -> None:
         got.append(module(rows, Context(layout, cache=cache)).split(list(layout.lengths)))
     joined = torch.cat([torch.cat([got[0][i], got[1][i]]) for i in range(2)])
     close(joined, want, name, 1e-12)
+
+
+def aggregated(module: AggregateModule, x: Tensor, seen: list[list[int]]) -> Tensor:
+    """The definition, one token at a time."""
+    config, rows = module.config, []
+    y = x if module.project is None else module.act(module.project(x))
+    for i, keys in enumerate(seen):
+        weight = [1.0 if config.weight == "one" else 1 / math.sqrt(len(keys) * len(seen[j])) if seen[j] else 0.0 for j in keys]
+        parts = torch.stack([w * y[j] for w, j in zip(weight, keys, strict=True)]) if keys else torch.zeros(1, DIM).double()
+        row = {"sum": parts.sum(0), "mean": parts.mean(0), "max": parts.max(0).values}[config.how]
+        row = row if module.o is None else module.o(row)
+        own = {"map": module.own, "eps": lambda x: (1 + module.eps) * x, "none": torch.zeros_like}[config.own](x[i])
+        rows.append(row + own)
+    return torch.stack(rows)
+
+
+AGGREGATES = {
+    "mean": Aggregate(),
+    "mean with oneself": Aggregate(loops="once", own="none"),
+    "sum": Aggregate(how="sum", map=False, own="eps", eps=0.3),
+    "learned eps": Aggregate(how="sum", map=False, own="eps", learn_eps=True, bias=False),
+    "projected maximum": Aggregate(how="max", project="relu", own="none"),
+    "maximum": Aggregate(how="max"),
+    "symmetric": Aggregate(how="sum", weight="symmetric", loops="once", own="none"),
+    "symmetric as listed": Aggregate(how="sum", weight="symmetric"),
+}
+
+
+@pytest.mark.parametrize("name", AGGREGATES)
+@torch.no_grad()
+def test_aggregation_is_its_definition(name: str) -> None:
+    module = made(AGGREGATES[name])
+    close(module(X, Context(LAYOUT)), aggregated(module, X, listed("edge", module.config.loops)), name, 1e-12)
+
+
+PASSING = {
+    "sage": presets.sage(dim=16),
+    "sage by maximum": presets.sage(dim=16, aggregate="max", project=True),
+    "gcn": presets.gcn(dim=16),
+    "gin": presets.gin(dim=16, learn_eps=True),
+    "gatv2": presets.gatv2(dim=16, heads=2),
+}
+TASKS = ("parts", "mood")
+
+
+@pytest.mark.parametrize("name", PASSING)
+def test_packed_is_alone_with_gradients(name: str) -> None:
+    model = world_model(PASSING[name], TASKS).double()
+    packed_equals_alone(model, mixed(TASKS * 2), worlds.TASKS, tolerance=1e-9)
+    neighbours_do_not_matter(model, mixed(TASKS), mixed(TASKS, seed=1), worlds.TASKS)
+
+
+@pytest.mark.parametrize("name", [*ADDITIVE, *AGGREGATES])
+def test_half_precision_is_close(name: str) -> None:
+    config = (ADDITIVE | AGGREGATES)[name]
+    module, x = made(config).float(), X.float()
+    want = module(x, Context(LAYOUT))
+    with torch.autocast("cpu", torch.bfloat16):
+        got = module(x, Context(LAYOUT))
+        got.float().sum().backward()
+    close(got.float(), want, name, 5e-2)
+
+
+HOPS = PathTable(3, 2, "hop", rows=4)
+BIASES = (HOPS, Lacking("degree"))
+
+
+def ways() -> Document:
+    """Words, then nodes with paths of two hops among them; words lack a degree."""
+    g = worlds.maker(5)
+    nodes, n = worlds.nodes(5, g), 5
+    both = torch.cartesian_prod(torch.arange(n), torch.arange(n)).T
+    one, two = both[:, ::2], both[:, ::6]
+    labels = [torch.randint(3, (x.shape[1],), generator=g) for x in (one, two)]
+    pairs = {**nodes.pairs, "hop1": (one, labels[0]), "hop2": (two, labels[1])}
+    return Document({"main": worlds.words(2, g) + nodes.replace(pairs=pairs)}, name="ways", attend={"words": "full"})
+
+
+@pytest.mark.parametrize("over", [None, "edge"])
+@torch.no_grad()
+def test_terms_of_paths_are_their_definition_in_every_backend(over: str | None) -> None:
+    config = Attention(2, positions=BIASES, over=over)
+    tables = [made_position(p) for p in BIASES]
+    shared = {(p, 2, DIM // 2): t for p, t in zip(BIASES, tables, strict=True)}
+    documents = [ways(), Document({"main": worlds.nodes(3, worlds.maker(6))}, name="no ways")]
+    layout = collate(documents, SCHEMA, sort=False).streams["main"].layout
+    x = torch.randn(len(layout), DIM, generator=worlds.maker(7), dtype=torch.double)
+    module = made(config)
+    seen, bias = layout.visible(), written_out(layout, *tables)
+    if over:
+        listed = torch.zeros_like(seen)
+        listed[layout.pairs[over][0][0], layout.pairs[over][0][1]] = True
+        seen &= listed
+    q, k, v = (getattr(module, name)(x).view(len(x), 2, -1).transpose(0, 1) for name in "qkv")
+    score = (q @ k.transpose(1, 2) / (DIM // 2) ** 0.5 + bias).masked_fill(~seen, -torch.inf)
+    out = (score.softmax(-1).nan_to_num() @ v).transpose(0, 1).flatten(1)
+    for backend in ("auto", "dense", "rows", "split"):
+        close(module(x, Context(layout, shared=shared, backend=backend)), module.o(out), backend, 1e-12)
+
+
+def made_position(config) -> torch.nn.Module:
+    torch.manual_seed(1)
+    return config.build(2, DIM // 2).double()
+
+
+def written_out(layout, paths, lacking) -> Tensor:
+    """[2, N, N], one pair of tokens at a time."""
+    n = len(layout)
+    out, degree = torch.zeros(2, n, n).double(), layout.axes["degree"]
+    hops = [
+        {(int(i), int(j)): int(v) for (i, j), v in zip(layout.pairs[h][0].T, layout.pairs[h][1], strict=True)}
+        for h in paths.names
+    ]
+    for i in range(n):
+        for j in range(n):
+            way = [paths.weight[hop[i, j]] @ paths.mix[k] for k, hop in enumerate(hops) if (i, j) in hop]
+            if way:
+                out[:, i, j] += sum(way) / len(way)
+            if degree[i] < 0 or degree[j] < 0:
+                out[:, i, j] += lacking.weight
+    return out
+
+
+def test_paths_under_half_precision() -> None:
+    module = PathTable(3, 2).build(2, 6)
+    layout = collate([ways()], SCHEMA).streams["main"].layout
+    with torch.autocast("cpu", torch.bfloat16):
+        got = module.bias(dense_block(layout, layout, True))
+    close(got.float(), module.bias(dense_block(layout, layout, True)), "paths", 2e-2)
