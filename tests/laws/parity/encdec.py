@@ -189,8 +189,9 @@ def sides(**sizes: int) -> dict:
 @case("marian")
 def marian() -> Case:
     return marian_case(
-        presets.marian(**SMALL, decoder_depth=2, hidden=HIDDEN, positions=40),
+        presets.marian(**SMALL, decoder_depth=2, hidden=HIDDEN, positions=40, attention_dropout=0.1, mlp_dropout=0.1),
         {"d_model": DIM, "max_position_embeddings": 40, "activation_function": "swish"}
+        | {"attention_dropout": 0.1, "activation_dropout": 0.1}
         | sides(layers=DEPTH, attention_heads=HEADS, ffn_dim=HIDDEN)
         | {"decoder_layers": 2},
         wrong={
