@@ -40,6 +40,7 @@ class Rules:
     """What decides when a search is over, and what wins."""
 
     beams: int = 4
+    """one is greedy decoding"""
     length_penalty: float = 1.0
     """above 1 for longer answers, below for shorter ones"""
     early_stopping: bool | Literal["never"] = False
@@ -49,6 +50,11 @@ class Rules:
     def __post_init__(self) -> None:
         if self.beams < 1 or self.early_stopping not in (True, False, "never"):
             raise ConfigError('beam search needs beams >= 1, and early_stopping true, false or "never"')
+
+    @property
+    def first(self) -> bool:
+        """Whether a document is over as soon as it has as many answers as beams."""
+        return self.early_stopping is True or self.beams == 1
 
     def scaled(self, length: int) -> float:
         return float(length**self.length_penalty)
@@ -167,7 +173,7 @@ class Search(Record):
             scale = torch.full_like(self.total[:, 0], rules.scaled(k + 1))
         worst = torch.where(self.full, self.score.min(1, keepdim=True).values, NEVER)
         better = (self.total[:, :1] / scale[:, None] > worst).any(1)
-        done = self.full.all(1) if rules.early_stopping is True else torch.zeros_like(better)
+        done = self.full.all(1) if rules.first else torch.zeros_like(better)
         return ~better | done | over.all(1)
 
     def hypotheses(self, row: int, field: Field, end: int | None) -> list[Hypothesis]:

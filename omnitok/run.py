@@ -16,6 +16,7 @@ import torch
 
 from . import __version__, checkpoint
 from .batch import Document, collate
+from .beam import Hypothesis, Rules, beam_search
 from .config import from_plain, to_plain
 from .errors import CheckpointError, ConfigError, PluginError, SequenceError, UnknownNameError, did_you_mean, unknown_name
 from .generate import Pick, Sampler, Session, generate
@@ -73,6 +74,11 @@ class Run:
         """Growing documents behind the model's cache; options as in `Session`."""
         return Session(self.model, documents, **options)
 
+    @property
+    def reads(self) -> str | None:
+        """The stream that prompts go to where the decoder of this model reads one."""
+        return self.model.config.streams[self.model.main].memory
+
     def generate(
         self,
         prompt: TokenSequence | Document,
@@ -83,18 +89,41 @@ class Run:
     ) -> TokenSequence:
         """The tokens that the model adds to a prompt on one channel; `pick` chooses ids (the best by default).
 
-        Raises ConfigError where the model has no head for the channel, SequenceError for an empty prompt.
+        The prompt of an encoder-decoder is what the decoder reads; it begins with its start token, or, where the prompt
+        is a document that holds the decoder's stream, behind that. Raises ConfigError where the model has no head for
+        the channel, SequenceError for an empty prompt.
         """
+        session = self.prompted(prompt, channel)
+        return generate(session, self.tokenizer(channel), channel, max_tokens, pick or Sampler(0.0), meta)
+
+    def beams(
+        self,
+        prompt: TokenSequence | Document,
+        channel: str,
+        max_tokens: int,
+        rules: Rules | None = None,
+        meta: Mapping[str, Any] | None = None,
+    ) -> list[Hypothesis]:
+        """The likeliest continuations of a prompt on one channel of ids, best first (`beam.beam_search`)."""
+        return beam_search(self.prompted(prompt, channel), self.tokenizer(channel), channel, max_tokens, rules, meta)[0]
+
+    def prompted(self, prompt: TokenSequence | Document, channel: str) -> Session:
+        """A session that goes on behind this prompt on one channel."""
         tokenizer = self.tokenizer(channel)
         if channel not in self.tasks.heads:
             raise ConfigError(
                 f"no task of this run predicts channel {channel!r}; {did_you_mean(channel, self.tasks.heads, 'heads')}"
             )
-        tokens = prompt.main if isinstance(prompt, Document) else prompt
-        if not len(tokens):
+        document = prompt if isinstance(prompt, Document) else Document({self.reads or self.model.main: prompt})
+        if not len(document):
             raise SequenceError("an empty prompt: the first token is read off the one before it, so give at least one")
-        session = self.session(attend={channel: "causal"}, unit=tokenizer.unit).feed(tokens)
-        return generate(session, tokenizer, channel, max_tokens, pick or Sampler(0.0), meta)
+        session = self.session(attend={channel: "causal"}, unit=tokenizer.unit)
+        if self.reads is None:
+            return session.feed(document.main)
+        session.read({name: x for name, x in document.streams.items() if name != self.model.main})
+        if self.model.main in document.streams:
+            return session.feed(document.main)
+        return session.start(channel, tokenizer.channels()[channel])
 
 
 def load_run(folder: str | Path, plugin_files: Iterable[str | Path] = (), device: str = "cpu") -> Run:

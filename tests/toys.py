@@ -98,6 +98,21 @@ class Counting(Dataset, frozen=True):
         return {"classes": ["low", "high"], "alphabet": [*list("0123456789"), "?", "."]}
 
 
+class Mirror(Dataset, frozen=True):
+    """Lists of digits without order, and the same from right to left."""
+
+    name: ClassVar[str] = "words/mirror"
+    licence: ClassVar[str] = "made here"
+    source: ClassVar[str] = "made here"
+    size: int = 2000
+
+    def split(self, name: str) -> list[dict[str, Any]]:
+        check_split(self, name)
+        rng = random.Random(name)
+        lists = [[rng.randrange(10) for _ in range(rng.randrange(2, 6))] for _ in range(self.size if name == "train" else 100)]
+        return [{"list": row, "mirrored": row[::-1]} for row in lists]
+
+
 class Kept(Dataset, frozen=True):
     """Data that is found by its place."""
 
@@ -114,4 +129,4 @@ def register_tokenizers() -> list[type[Tokenizer]]:
 
 @hookimpl
 def register_datasets() -> list[type[Dataset]]:
-    return [Counting, Kept]
+    return [Counting, Mirror, Kept]

@@ -21,7 +21,9 @@ def generate(
     run: Annotated[Path, Parameter(help="The folder that `omnitok train` wrote.")],
     /,
     *,
-    prompt: Annotated[str | None, Parameter(help="Words to continue, for a channel of a tokenizer that takes them.")] = None,
+    prompt: Annotated[
+        str | None, Parameter(help="Words to continue, or to read where the model writes another sequence (encoder-decoder).")
+    ] = None,
     file: Annotated[tuple[str, ...], Parameter(help="A file in front of the prompt, as PATH or TOKENIZER=PATH.")] = (),
     channel: Annotated[
         str | None, Parameter(help="The channel to continue; the only one that a task predicts by default.")
@@ -31,11 +33,23 @@ def generate(
     top_k: Annotated[int | None, Parameter(help="Draw from this many best tokens.")] = None,
     top_p: Annotated[float | None, Parameter(help="Draw from the best tokens that hold this share of the mass.")] = None,
     seed: Annotated[int, Parameter(help="Seeds the draws.")] = 0,
+    beams: Annotated[
+        int | None, Parameter(help="Draw nothing: search for the likeliest answers, with so many side by side (4 is usual).")
+    ] = None,
+    length_penalty: Annotated[
+        float,
+        Parameter(help="With --beams: scores are divided by length ** this; above 1 for longer answers, below for shorter."),
+    ] = 1.0,
     device: Annotated[str, Parameter(help="auto, cpu or cuda.")] = "auto",
     json: Annotated[bool, Parameter(help="Print the ids and the decoded answer as JSON.")] = False,
     plugin: PluginFiles = (),
 ) -> int:
-    """Continue a prompt with a run's model."""
+    """Continue a prompt with a run's model; an encoder-decoder reads the prompt and writes its answer from a start token on.
+
+    Answers are drawn (`--temperature`, `--top-k`, `--top-p`), or searched for with `--beams 4`, which prints the likeliest
+    one, and with `--json` all of them with their scores.
+    """
+    from ..beam import Rules
     from ..generate import Sampler
     from ..run import load_run
     from ..update import device_of
@@ -43,25 +57,29 @@ def generate(
     loaded = load_run(run, plugin, str(device_of(device)))
     channel = channel or _only_channel(loaded)
     tokenizer = loaded.tokenizer(channel)
-    tokens = _files(loaded, file)
-    own = _words(tokenizer, prompt)
-    made = loaded.generate(tokens + own, channel, max_tokens, Sampler(temperature, top_k, top_p, seed))
-    answer = _decoded(tokenizer, own + made)
-    if json:
-        ids = [i for span in made.spans if span.ids is not None for i in span.ids.tolist()]
-        print(
-            json_.dumps(
-                {
-                    "channel": channel,
-                    "tokens": len(made),
-                    "ids": ids,
-                    "answer": answer if isinstance(answer, str) else repr(answer),
-                }
-            )
-        )
+    own = _words(loaded, channel, prompt)
+    given, before = _files(loaded, file) + own, own if loaded.reads is None else own[:0]
+    if beams is None:
+        drawn = loaded.generate(given, channel, max_tokens, Sampler(temperature, top_k, top_p, seed))
+        found: list[tuple[TokenSequence, float | None]] = [(drawn, None)]
     else:
-        print(answer if isinstance(answer, str) else repr(answer))
+        rules = Rules(beams, length_penalty)
+        found = [(h.tokens, h.score) for h in loaded.beams(given, channel, max_tokens, rules)]
+    answers = [_answer(tokenizer, before, made, score) for made, score in found]
+    if json:
+        more = {} if beams is None else {"beams": answers}
+        print(json_.dumps({"channel": channel, **answers[0], **more}))
+    else:
+        print(answers[0]["answer"])
     return 0
+
+
+def _answer(tokenizer: Tokenizer, before: TokenSequence, made: TokenSequence, score: float | None) -> dict[str, Any]:
+    """What was generated, as JSON values; `before` is the part of the prompt that the object begins with."""
+    answer = _decoded(tokenizer, before + made)
+    ids = [i for span in made.spans if span.ids is not None for i in span.ids.tolist()]
+    plain = {"tokens": len(made), "ids": ids, "answer": answer if isinstance(answer, str) else repr(answer)}
+    return plain if score is None else {**plain, "score": score}
 
 
 def _only_channel(run: Run) -> str:
@@ -95,16 +113,30 @@ def _reader(run: Run, path: Path) -> Tokenizer:
     return found[0]
 
 
-def _words(tokenizer: Tokenizer, prompt: str | None) -> TokenSequence:
+def _words(run: Run, channel: str, prompt: str | None) -> TokenSequence:
+    """The words of the prompt: the beginning of what is generated, or, for a decoder that reads, one closed field."""
     from ..sequence import TokenSequence
+    from ..tasks import closed
 
     if prompt is None:
         return TokenSequence()
-    if not isinstance(next(iter(tokenizer.samples()), None), str):
-        raise ConfigError(
-            f"--prompt: tokenizer {tokenizer.instance!r} takes no words; give it a --file {tokenizer.instance}=PATH"
-        )
-    return tokenizer.encode(prompt)
+    readers = [run.tokenizer(channel)] if run.reads is None else _readers(run, channel)
+    for tokenizer in readers:
+        if isinstance(next(iter(tokenizer.samples()), None), str):
+            tokens = tokenizer.encode(prompt)
+            return tokens if run.reads is None else closed(tokens, tokenizer)
+    names = " or ".join(f"{t.instance}=PATH" for t in readers)
+    raise ConfigError(f"--prompt: tokenizer {readers[0].instance!r} takes no words; give it a --file {names}")
+
+
+def _readers(run: Run, channel: str) -> list[Tokenizer]:
+    """The tokenizers of what the model reads before it writes a channel, as the template of the task says."""
+    for task in run.recipe.tasks:
+        if channel in run.tasks.objectives[task.name].heads(task.name, run.tasks.channels):
+            fields = [(stream, instance) for stream, instance, _ in task.fields()]
+            read = [i for stream, i in fields if stream != run.model.main or len(task.document) == 1]
+            return [run.tokenizers[i] for i in dict.fromkeys(read)]
+    return [run.tokenizer(channel)]
 
 
 def _decoded(tokenizer: Tokenizer, tokens: TokenSequence) -> Any:
