@@ -71,7 +71,7 @@ def shape_of(preset: Preset, channels: Mapping[str, Channel]) -> Any:
     named = {role: f"{role}-channel" for role in channels if role != preset.readout}
     roles = {role: name for role, name in named.items() if role in getattr(preset, "roles", ())}
     with torch.device("meta"):
-        return build(preset, {named[r]: channels[r] for r in named}, {}, ("label",) if preset.readout else (), roles)
+        return build(preset, {named[r]: channels[r] for r in named}, roles=roles)
 
 
 def describe(cls: type[Preset]) -> dict[str, Any]:

@@ -54,4 +54,4 @@ def check_pairs(preset: str, channels: Mapping[str, Channel], *names: str) -> No
 
 def size(**fields: Any) -> Size:
     """A published size of a preset without roles."""
-    return Size(fields, {})
+    return Size(fields, {"nodes": Channel(width=(fields["dim"],), embed=(), attend="full", ordered=False, pairs={"edge": 1})})

@@ -1,0 +1,66 @@
+"""`omnitok presets`: what it says is counted and true, and its recipes are recipes."""
+
+import json
+import tomllib
+
+import pytest
+
+from omnitok import presets
+from omnitok.cli import run
+from omnitok.commands.presets import recipe_of, shape_of
+from omnitok.recipe import make_recipe
+from omnitok.weights import Reference
+
+REFERENCES = [name for name in presets.names() if issubclass(presets.get(name), Reference)]
+KNOWN = {"gpt2": 124_439_808, "bert": 109_514_298, "vit": 86_567_656, "t5": 60_506_624, "llama": 6_738_415_616}
+"""as their papers and libraries count them"""
+
+
+def printed(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    assert run(["presets", *words]) == 0
+    return capsys.readouterr().out
+
+
+def test_the_list_has_every_preset_with_its_count(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = {row["name"]: row for row in json.loads(printed(capsys, "--json"))}
+    assert list(rows) == presets.names()
+    for name in REFERENCES:
+        (count,) = rows[name]["published"].values()
+        assert count == KNOWN.get(name, count) and count > 0 and rows[name]["source"] and rows[name]["suits"]
+
+
+def test_the_list_as_a_table(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("omnitok.commands.presets.parameters", lambda cls, size: 124_439_808)
+    listed = printed(capsys)
+    assert all(name in listed for name in presets.names()) and "124,439,808" in listed
+
+
+@pytest.mark.parametrize("name", ["gpt2", "vit", "decoder"])
+def test_one_preset_is_explained(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    facts = json.loads(printed(capsys, name, "--json"))
+    assert [f["name"] for f in facts["fields"]] == list(presets.get(name).__struct_fields__)
+    assert all(f["meaning"] for f in facts["fields"])
+    explained = printed(capsys, name)
+    assert facts["recipe"] in explained and all(size in explained for size in facts["published"])
+
+
+def test_an_unknown_preset_names_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["presets", "gpt-2"]) == 2
+    assert "did you mean 'gpt2'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", presets.names())
+def test_a_recipe_that_is_offered_is_one(name: str) -> None:
+    plain = recipe_of(presets.get(name))
+    if not plain:
+        pytest.skip("takes more than one folder of files")
+    recipe = make_recipe(tomllib.loads(plain))
+    assert recipe.preset_name == name and recipe.preset() == presets.get(name)()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", REFERENCES)
+def test_every_published_size_can_be_made(name: str) -> None:
+    cls = presets.get(name)
+    for size in cls.published.values():
+        shape_of(cls(**size.fields), size.channels)
