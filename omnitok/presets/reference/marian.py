@@ -70,7 +70,7 @@ class Marian(Reference, frozen=True, kw_only=True):
 
     name: ClassVar[str] = "marian"
     roles: ClassVar[tuple[str, ...]] = ("tokens",)
-    source: ClassVar[str] = "arXiv 1804.00344; transformers.MarianMTModel"
+    source: ClassVar[str] = "Junczys-Dowmunt et al. 2018 (arXiv 1804.00344); transformers MarianMTModel"
     suits: ClassVar[tuple[str, ...]] = ("seq2seq",)
     published: ClassVar[Mapping[str, Size]] = {
         "opus-mt": Size({}, {"tokens": Channel(vocab=58101, start=58100, end=0)}),

@@ -57,14 +57,18 @@ class T5(T5Family, frozen=True, kw_only=True):
     """
 
     name: ClassVar[str] = "t5"
-    source: ClassVar[str] = "arXiv 1910.10683; transformers.T5ForConditionalGeneration"
+    source: ClassVar[str] = "Raffel et al. 2019 (arXiv 1910.10683); transformers T5ForConditionalGeneration"
     published: ClassVar[Mapping[str, Size]] = {
         "t5-small": published(),
         "t5-base": published(dim=768, depth=12, heads=12),
         "t5-large": published(dim=1024, depth=24, heads=16),
+        "t5-3b": published(dim=1024, depth=24, heads=32, head_dim=128, hidden=16384),
+        "t5-11b": published(dim=1024, depth=24, heads=128, head_dim=128, hidden=65536),
         "t5-v1_1-small": published(depth=8, heads=6, head_dim=64, hidden=1024, **V1_1),
         "t5-v1_1-base": published(dim=768, depth=12, heads=12, hidden=2048, **V1_1),
         "t5-v1_1-large": published(dim=1024, depth=24, heads=16, hidden=2816, **V1_1),
+        "t5-v1_1-xl": published(dim=2048, depth=24, heads=32, hidden=5120, **V1_1),
+        "t5-v1_1-xxl": published(dim=4096, depth=24, heads=64, hidden=10240, **V1_1),
     }
     gated: Annotated[bool, Meta(description="whether the MLP is multiplied by a second map")] = False
     tied: Annotated[bool, Meta(description="whether the head is the embedding table")] = True

@@ -19,7 +19,7 @@ from ._encdec import encdec_block
 
 
 class VanillaTransformer(Reference, frozen=True, kw_only=True):
-    """An encoder, and a decoder that reads it. Defaults are the paper's base model.
+    """An encoder, and a decoder that reads it; either ends with a norm, which the paper has not. Defaults are its base model.
 
     Channels embed themselves, as they do around torch.nn.Transformer; a channel that both streams hold has one
     embedding, which the head shares. `sinusoid` adds what the paper puts in front of the blocks.
@@ -27,7 +27,7 @@ class VanillaTransformer(Reference, frozen=True, kw_only=True):
 
     name: ClassVar[str] = "transformer"
     roles: ClassVar[tuple[str, ...]] = ()
-    source: ClassVar[str] = "arXiv 1706.03762; torch.nn.Transformer"
+    source: ClassVar[str] = "Vaswani et al. 2017 (arXiv 1706.03762); torch.nn.Transformer"
     suits: ClassVar[tuple[str, ...]] = ("seq2seq",)
     published: ClassVar[Mapping[str, Size]] = {
         "transformer-base": Size({}, {}),
