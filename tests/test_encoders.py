@@ -1,6 +1,7 @@
 """Encoders of patches, frames and anything else: what they do beside equalling their references."""
 
 import random
+from pathlib import Path
 
 import pytest
 import torch
@@ -27,8 +28,9 @@ from omnitok.train import train
 from tests.laws import worlds
 from tests.laws.laws import cached_equals_full, close, neighbours_do_not_matter, packed_equals_alone
 from tests.laws.worlds import CHANNELS, FULL_TASKS, TASKS, mixed, world_model
-from tests.test_train import KIND, TOYS
 
+TOYS = Path(__file__).with_name("toys.py")
+KIND = {"name": "kind", "data": {"name": "words/counting"}, "document": [{"waves": "wave"}]}
 CONFORMER = {"dim": 16, "depth": 1, "heads": 2, "kernel": 3}
 
 
@@ -139,8 +141,9 @@ def test_a_perceiver_learns_by_a_recipe(host, tmp_path):
 
 
 def test_latents_have_no_readout(host, tmp_path):
+    task = {**KIND, "objective": {"classify": {"label": "kind"}}}
     with pytest.raises(ConfigError, match='set `read = "mean"` in the objective'):
-        train(make_recipe({"tasks": [KIND], "model": {"preset": "perceiver", **PERCEIVER}}), tmp_path, host, quiet=True)
+        train(make_recipe({"tasks": [task], "model": {"preset": "perceiver", **PERCEIVER}}), tmp_path, host, quiet=True)
 
 
 def test_a_perceiver_reads_inputs_of_any_length():
