@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 
 import torch
@@ -41,4 +42,4 @@ class ParallelModule(nn.ModuleDict):
 
     def forward(self, x_ND: Tensor, ctx: Context) -> Tensor:
         """[N, D] -> [N, D]."""
-        return torch.stack([branch.delta(x_ND, ctx) for branch in self.values()]).sum(0)  # type: ignore[operator]
+        return functools.reduce(torch.add, (branch.delta(x_ND, ctx) for branch in self.values()))  # type: ignore[operator]
