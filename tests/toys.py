@@ -113,6 +113,21 @@ class Mirror(Dataset, frozen=True):
         return [{"list": row, "mirrored": row[::-1]} for row in lists]
 
 
+class Sung(Dataset, frozen=True):
+    """Three digits, and a wave with a point on the circle for each of them."""
+
+    name: ClassVar[str] = "words/sung"
+    licence: ClassVar[str] = "made here"
+    source: ClassVar[str] = "made here"
+
+    def split(self, name: str) -> list[dict[str, Any]]:
+        check_split(self, name)
+        rng = random.Random(name)
+        rows = [[rng.randrange(10) for _ in range(3)] for _ in range(2000 if name == "train" else 64)]
+        angle = torch.tensor(rows)[:, :, None] * torch.tensor([0.2, 0.4]) * torch.pi
+        return [{"list": row, "wave": w} for row, w in zip(rows, torch.cat([angle.sin(), angle.cos()], 2), strict=True)]
+
+
 class Kept(Dataset, frozen=True):
     """Data that is found by its place."""
 
@@ -129,4 +144,4 @@ def register_tokenizers() -> list[type[Tokenizer]]:
 
 @hookimpl
 def register_datasets() -> list[type[Dataset]]:
-    return [Counting, Mirror, Kept]
+    return [Counting, Mirror, Sung, Kept]

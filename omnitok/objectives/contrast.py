@@ -40,10 +40,8 @@ class Contrast(Objective, frozen=True):
     def mark(self, document: Document, sample: Mapping[str, Any], at: At) -> Document:
         for stream in self.streams:
             if stream not in document.streams:
-                raise SequenceError(
-                    f"{document.name}: no stream {stream!r} to compare; {did_you_mean(stream, document.streams, 'streams')}: "
-                    "write the task's document as { first = [...], second = [...] }"
-                )
+                hint = did_you_mean(stream, document.streams, "streams")
+                raise SequenceError(f"{document.name}: the document has no stream {stream!r}; {hint}")
             if not len(document.streams[stream]):
                 raise SequenceError(f"{document.name}: nothing to compare, stream {stream!r} is empty")
         first, second = (self._side(document, stream) for stream in self.streams)
