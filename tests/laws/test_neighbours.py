@@ -170,7 +170,7 @@ def test_packed_is_alone_with_gradients(name: str) -> None:
 @pytest.mark.parametrize("name", [*ADDITIVE, *AGGREGATES])
 def test_half_precision_is_close(name: str) -> None:
     config = (ADDITIVE | AGGREGATES)[name]
-    module, x = made(config).float(), X.float()
+    module, x = made(config).float(), X.float().requires_grad_()
     want = module(x, Context(LAYOUT))
     with torch.autocast("cpu", torch.bfloat16):
         got = module(x, Context(LAYOUT))
@@ -224,10 +224,8 @@ def written_out(layout, paths, lacking) -> Tensor:
     """[2, N, N], one pair of tokens at a time."""
     n = len(layout)
     out, degree = torch.zeros(2, n, n).double(), layout.axes["degree"]
-    hops = [
-        {(int(i), int(j)): int(v) for (i, j), v in zip(layout.pairs[h][0].T, layout.pairs[h][1], strict=True)}
-        for h in paths.names
-    ]
+    hops = [layout.pairs[name] for name in paths.names]
+    hops = [{(int(i), int(j)): int(v) for (i, j), v in zip(ends.T, labels, strict=True)} for ends, labels in hops]
     for i in range(n):
         for j in range(n):
             way = [paths.weight[hop[i, j]] @ paths.mix[k] for k, hop in enumerate(hops) if (i, j) in hop]
