@@ -25,6 +25,7 @@ from omnitok.nn.cache import Cache
 from omnitok.nn.context import Context
 from omnitok.nn.conv import Conv, ConvModule
 from omnitok.nn.linear_attention import Elu, Favor, LinearAttention, LinearAttentionModule
+from omnitok.nn.mixers import MLP
 from omnitok.nn.norms import Norm
 from omnitok.nn.positions import Rope
 from omnitok.nn.recurrent import Recurrent, RecurrentModule
@@ -204,6 +205,27 @@ def test_causal_convolution_pads_on_the_left_alone() -> None:
 def test_a_norm_over_the_document_is_no_part_of_a_causal_convolution() -> None:
     with pytest.raises(ConfigError, match='causal convolution cannot take its "segment" norm over later tokens'):
         Conv(3, Norm("segment"), causal=True).build(16)
+
+
+class CausalConformer(Preset, frozen=True):
+    """Half MLP, attention, causal convolution, half MLP, norm: what streams a Conformer."""
+
+    def model(self, bound, channels):
+        norm, mlp = Norm(), MLP(24, "silu")
+        block = (
+            Residual("mlp1", mlp, pre=norm, scale=0.5),
+            Residual("attention", Attention(2, positions=(Rope(),)), pre=norm),
+            Residual("conv", Conv(5, causal=True), pre=norm),
+            Residual("mlp2", mlp, pre=norm, post=norm, scale=0.5),
+        )
+        return Model({"main": Stream(16, (block, block), attend="causal")})
+
+
+def test_a_causal_conformer_decodes() -> None:
+    model, g = world_model(CausalConformer(), ("write", "spell")), worlds.maker(0)
+    documents = [worlds.cart(3, g), worlds.words(3, g) + worlds.nodes(4, g), worlds.patches(6, g)]
+    cached_equals_full(model, [list(pieces(d, cuts)) for d, cuts in zip(documents, (range(1, 9), (2, 6), (1, 5)), strict=True)])
+    packed_equals_alone(model, mixed(("write", "spell")), TASKS)
 
 
 # -- the search of RNNsearch

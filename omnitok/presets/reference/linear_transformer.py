@@ -27,7 +27,10 @@ class LinearTransformer(Reference, frozen=True, kw_only=True):
     roles: ClassVar[tuple[str, ...]] = ()
     source: ClassVar[str] = "Katharopoulos et al. 2020 (arXiv 2006.16236); fast_transformers.TransformerEncoder"
     suits: ClassVar[tuple[str, ...]] = ("next", "masked", "classify", "regress", "ctc")
-    published: ClassVar[Mapping[str, Size]] = {"mnist": Size({}, {}), "cifar10": Size({"depth": 16}, {})}
+    published: ClassVar[Mapping[str, Size]] = {
+        "linear-transformer-mnist": Size({}, {}),
+        "linear-transformer-cifar10": Size({"depth": 16}, {}),
+    }
     dim: Annotated[int, Meta(ge=1, description="width of the stream")] = 256
     depth: Annotated[int, Meta(ge=1, description="blocks")] = 8
     heads: Annotated[int, Meta(ge=1, description="attention heads")] = 8
