@@ -223,7 +223,7 @@ class CausalConformer(Preset, frozen=True):
 
 def test_a_causal_conformer_decodes() -> None:
     model, g = world_model(CausalConformer(), ("write", "spell")), worlds.maker(0)
-    documents = [worlds.cart(3, g), worlds.words(3, g) + worlds.nodes(4, g), worlds.patches(6, g)]
+    documents = [worlds.cart(3, g), worlds.words(3, g) + worlds.tags(4, g), worlds.patches(6, g)]
     cached_equals_full(model, [list(pieces(d, cuts)) for d, cuts in zip(documents, (range(1, 9), (2, 6), (1, 5)), strict=True)])
     packed_equals_alone(model, mixed(("write", "spell")), TASKS)
 
