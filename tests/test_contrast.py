@@ -33,7 +33,7 @@ TASK = {"pair": Contrast(("left", "right"), dim=6)}
 BLOCK = (Residual("attention", Attention(2), pre=Norm()), Residual("mlp", MLP(16), pre=Norm()))
 
 
-class Two(Preset, frozen=True):
+class GivenStreams(Preset, frozen=True):
     """Given streams, with two roles."""
 
     streams: dict[str, Stream]
@@ -162,7 +162,7 @@ def test_a_stream_alike_embeds_and_answers_in_its_own_way() -> None:
         return Stream(8, embed={role: (first,)}, steps=(Axis("position", 9),), heads=heads, attend="full", **more)
 
     streams = {"left": stream("words", Table(11), blocks=(BLOCK,), norm=Norm()), "right": stream("sound", Linear(), like="left")}
-    model = build(Two(streams), CHANNELS, roles={"words": "words", "sound": "sound"}).eval()
+    model = build(GivenStreams(streams), CHANNELS, roles={"words": "words", "sound": "sound"}).eval()
     own = {n.split(".")[2] for n in model.state_dict() if n.startswith("streams.right.")}
     assert own == {"embed", "steps", "heads"}
     assert model.stream("right").blocks is model.stream("left").blocks
