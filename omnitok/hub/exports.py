@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import safetensors.torch
 
 from ..errors import CheckpointError, ConfigError, InputError
+from ..model import Transformer
 from ..run import Run
+from ..tokenizer import Tokenizer
 from ..weights import Reference, export_weights
 from .files import CONFIG, WHOLE
 
@@ -22,6 +24,17 @@ SAYS = {"timm": "architecture"}
 
 
 def export_run(run: Run, out: str | Path, layout: str | None = None, leave_out: Iterable[str] = ()) -> list[str]:
+    """`export_model` of a run's model with its tokenizers."""
+    return export_model(run.model, out, run.tokenizers, layout, leave_out)
+
+
+def export_model(
+    model: Transformer,
+    out: str | Path,
+    tokenizers: Mapping[str, Tokenizer] | None = None,
+    layout: str | None = None,
+    leave_out: Iterable[str] = (),
+) -> list[str]:
     """Write config.json, model.safetensors and the tokenizers' published files into a new folder; lines that say what.
 
     `layout` names the library whose names the weights get; `leave_out` holds patterns of our parameters that the
@@ -30,13 +43,13 @@ def export_run(run: Run, out: str | Path, layout: str | None = None, leave_out: 
     folder, work = Path(out), Path(f"{out}.tmp")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ConfigError(f"{folder} exists already: choose another folder")
-    files, lines = _files(run, layout, leave_out)
+    files, lines = _files(model, layout, leave_out)
     shutil.rmtree(work, ignore_errors=True)
     try:
         work.mkdir(parents=True)
         for name, data in files.items():
             (work / name).write_bytes(data)
-        lines += _tokenizers(run, work)
+        lines += _tokenizers(model, tokenizers or {}, work)
         if folder.exists():
             folder.rmdir()
         os.replace(work, folder)
@@ -47,15 +60,16 @@ def export_run(run: Run, out: str | Path, layout: str | None = None, leave_out: 
     return lines
 
 
-def _files(run: Run, layout: str | None, leave_out: Iterable[str]) -> tuple[dict[str, bytes], list[str]]:
+def _files(model: Transformer, layout: str | None, leave_out: Iterable[str]) -> tuple[dict[str, bytes], list[str]]:
     """The weights and the configuration as bytes."""
-    model, preset = run.model, run.model.preset
+    preset = model.preset
     if not isinstance(preset, Reference):
-        raise ConfigError(f"preset {run.recipe.preset_name!r} follows no published model, so it cannot be exported as one")
+        name = getattr(preset, "name", "your own")
+        raise ConfigError(f"preset {name!r} follows no published model, so it cannot be exported as one")
     bound = {role: model.channel_info[channel] for role, channel in model.roles.items()}
     layouts = list(preset.maps(bound))
     layout = layout if layout is not None else LIBRARY if LIBRARY in layouts else layouts[0]
-    weights = export_weights(model, _patterns(run, leave_out), layout)
+    weights = export_weights(model, _patterns(model, leave_out), layout)
     files = {WHOLE: safetensors.torch.save({k: v.contiguous() for k, v in weights.items()}, {"format": "pt"})}
     lines = [f"{WHOLE}: {len(weights)} tensors" + (f" in the layout of {layout}" if layout else "")]
     try:
@@ -69,30 +83,30 @@ def _files(run: Run, layout: str | None, leave_out: Iterable[str]) -> tuple[dict
     return files, [*lines, f"{CONFIG}: {config[key]}"]
 
 
-def _patterns(run: Run, leave_out: Iterable[str]) -> list[str]:
+def _patterns(model: Transformer, leave_out: Iterable[str]) -> list[str]:
     """Patterns as they are; the name of a channel, head or axis stands for all parameters of it."""
     found: list[str] = []
     for asked in leave_out:
-        scopes = [s for s in ("channels", "heads", "axes") if asked in getattr(run.model, s)]
+        scopes = [s for s in ("channels", "heads", "axes") if asked in getattr(model, s)]
         own = [f"{scope}.{asked}.*" for scope in scopes]
-        if "axes" not in scopes and asked in run.model.channels:
-            own += [f"axes.{axis}.*" for axis in _axes_of(run, asked)]
+        if "channels" in scopes:
+            own += [f"axes.{axis}.*" for axis in _axes_of(model, asked)]
         found += [*own, f"heads.{asked}/*"] if own else [asked]
     return found
 
 
-def _axes_of(run: Run, channel: str) -> list[str]:
+def _axes_of(model: Transformer, channel: str) -> list[str]:
     """The axes that no other channel has."""
-    names = run.model.axis_names
+    names = model.axis_names
     others = {axis for name, axes in names.items() if name != channel for axis in axes}
     return [axis for axis in names[channel] if axis not in others]
 
 
-def _tokenizers(run: Run, folder: Path) -> list[str]:
+def _tokenizers(model: Transformer, tokenizers: Mapping[str, Tokenizer], folder: Path) -> list[str]:
     """Let the tokenizers of the preset's roles write their files."""
     lines = []
-    bound = set(run.model.roles.values())
-    for instance, tokenizer in run.tokenizers.items():
+    bound = set(model.roles.values())
+    for instance, tokenizer in tokenizers.items():
         if bound.isdisjoint(tokenizer.channels()):
             continue
         before = {p.name for p in folder.iterdir()}

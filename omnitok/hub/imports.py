@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 DATA = "data"
 """the folder that a recipe made here reads, until somebody names another"""
+WHOLE = ("next", "masked", "corrupt", "seq2seq")
+"""objectives that files alone are enough for; seq2seq reads a file and writes its name"""
 
 
 @dataclass(frozen=True)
@@ -129,36 +131,35 @@ def _changed(channels: Mapping[str, Channel], sets: Mapping[str, Any], cls: type
 
 
 def _recipe(shape: Reference, served: Served) -> Recipe:
-    """A recipe of the model, with a task for every objective that needs nothing but the tokens of one role."""
+    """A recipe of the model, with a task where files alone are enough for one."""
     name: str = shape.name  # type: ignore[attr-defined]
     fields = {k: to_plain(getattr(shape, k)) for k in shape.__struct_fields__ if getattr(shape, k) is not None}
     plain = {
         "tokenizers": {i: {"plugin": t.name} | config_of(t) for i, t in served.tokenizers.items()},
-        "tasks": list(_tasks(shape, served)),
+        "tasks": _tasks(shape, served),
         "model": {"preset": name, "channels": served.roles} | fields,
     }
     return make_recipe(plain, tasks_needed=False)
 
 
-def _tasks(shape: Reference, served: Served) -> Sequence[dict[str, Any]]:
+def _tasks(shape: Reference, served: Served) -> list[dict[str, Any]]:
+    """A task for the first objective that suits, on the first role that a tokenizer fills and the preset has a head for."""
     channels = {c: ch for t in served.tokenizers.values() for c, ch in t.channels().items()} | served.bare
     roles = bind(shape, channels, served.roles)
-    config = shape.model({r: channels.get(c, Channel()) for r, c in roles.items()}, channels)
-    if len(config.streams) > 1:
+    streams = shape.model({r: channels.get(c, Channel()) for r, c in roles.items()}, channels).streams
+    main = list(streams)[-1]
+    if len(streams) > 1 and streams[main].memory is None:
         return []
-    heads = {"next": "", "masked": "/masked"}
-    return [
-        {
-            "name": objective if number == 0 else f"{objective}-{role.replace('_', '-')}",
-            "data": {"folder": DATA},
-            "document": [{instance: FILE}],
-            "objective": {objective: {"on": roles[role]}},
-        }
-        for objective in shape.suits
-        if objective in heads
-        for number, (role, instance) in enumerate(served.instances.items())
-        if role + heads[objective] in next(iter(config.streams.values())).heads and roles[role] == instance
-    ]
+    for objective in shape.suits:
+        for role, instance in served.instances.items():
+            channel, head = channels[roles[role]], f"{role}/masked" if objective == "masked" else role
+            fields: Any = [{instance: FILE}]
+            if objective == "seq2seq":
+                fields = {streams[main].memory: fields, main: [{instance: "name"}]}
+            if objective in WHOLE and head in streams[main].heads and (objective != "corrupt" or channel.sentinels):
+                asked = {"on": roles[role]}
+                return [{"name": objective, "data": {"folder": DATA}, "document": fields, "objective": {objective: asked}}]
+    return []
 
 
 def _summary(model: Transformer, weights: Mapping[str, Tensor]) -> list[str]:
