@@ -120,15 +120,19 @@ class Session:
         batch = collate(documents, self.model.schema, sort=False).to(self.device)
         hidden = self.model.hidden(batch.replace(streams={s: batch.streams[s] for s in given}))
         self.memory |= {s: (x, batch.streams[s].layout) for s, x in hidden.items()}
+        self.cache.reader = torch.arange(self.documents)
         return self
 
     def select(self, documents: Sequence[int] | Tensor) -> Session:
         """Go on with these documents, in this order: some dropped, some twice (beams)."""
         chosen = torch.as_tensor(documents, dtype=torch.long)
+        readers = self.cache.reader
         self.cache.select(chosen)
         self.documents, self.last = len(chosen), self.last[chosen.to(self.device)]
         self._held = [self._held[i].copy() for i in chosen.tolist()]
         self.ends = [self.ends[i] for i in chosen.tolist()]
+        if torch.equal(readers, self.cache.reader):
+            return self
         for stream, (hidden, layout) in self.memory.items():
             kept, rows = layout.select(chosen)
             self.memory[stream] = (hidden[rows], kept)
@@ -238,5 +242,8 @@ def refuse_unsteppable(model: Transformer) -> None:
     stream = model.config.streams[model.main]
     if stream.attend == "full":
         raise ConfigError(f"stream {model.main!r} lets every token see the whole document: it cannot be decoded token by token")
+    order = model.stream(model.main).config.schedule or ()
+    if len(set(order)) < len(order):
+        raise ConfigError(f"stream {model.main!r} runs a block more than once, and what is kept of the past is kept by block")
     if len(model.streams) > 1 and stream.memory is None:
         raise ConfigError(f"the streams {', '.join(model.config.streams)} do not read each other: none is decoded behind another")

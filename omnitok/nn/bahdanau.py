@@ -163,7 +163,8 @@ class SearchModule(nn.Module):
 
     def _memory(self, ctx: Context) -> tuple[Tensor, ...]:
         """By document: annotations [S, M, 2 n], what alignment makes of them [S, M, 1, a], which are real, and s_0."""
-        assert ctx.memory is not None
+        if ctx.memory is None:
+            raise ConfigError("a search reads a memory: set the stream's `memory` to an earlier stream")
         annotations, layout = ctx.memory
         keys, _ = self.alignment.keys(annotations)
         begin = annotations.new_zeros(layout.segments, annotations.shape[1] // 2)  # where the source is empty

@@ -158,6 +158,13 @@ class Convolved(Preset, frozen=True):
         return Model({"main": Stream(16, ((Residual("conv", Conv(3)),),))})
 
 
+class Again(Preset, frozen=True):
+    """One block, run twice."""
+
+    def model(self, bound, channels):
+        return Model({"main": Stream(16, ((Residual("attention", Attention(2)),),), schedule=(0, 0))})
+
+
 class Two(Preset, frozen=True):
     """Two towers."""
 
@@ -172,6 +179,7 @@ class Two(Preset, frozen=True):
         (Conformer(16, 1, 2), "stream 'main' lets every token see the whole document"),
         (Convolved(), "stream 'main' holds Conv, which looks at later tokens: set its `attend` to \"full\""),
         (Segmented(), "stream 'main' holds a \"segment\" norm, which looks at later tokens"),
+        (Again(), "stream 'main' runs a block more than once"),
         (Two(), "the streams encoder, decoder do not read each other"),
     ],
 )

@@ -21,6 +21,7 @@ from omnitok.layout import Layout
 from omnitok.model import Model, Preset, Stream
 from omnitok.nn import linear_attention
 from omnitok.nn.attention import Attention
+from omnitok.nn.bahdanau import Search
 from omnitok.nn.cache import Cache
 from omnitok.nn.context import Context
 from omnitok.nn.conv import Conv, ConvModule
@@ -112,6 +113,14 @@ def test_two_directions_want_a_stream_that_sees_everything() -> None:
     model = build(presets.gru(dim=16, depth=2, bidirectional=True), worlds.CHANNELS)
     with pytest.raises(ConfigError, match="lets every token see the whole document"):
         Session(model)
+
+
+def test_what_is_embedded_may_have_another_width_than_the_stream() -> None:
+    """Every channel, masked content, start and readout tokens among them; heads read the stream's own width."""
+    model = world_model(presets.lstm(dim=16, depth=2, width=6))
+    assert model.channels["words"][0].weight.shape == (11, 6) and model.heads["words"][0].weight.shape == (11, 16)
+    packed_equals_alone(model, mixed(tuple(TASKS)), TASKS)
+    cached_equals_full(model, [list(pieces(worlds.cart(3, worlds.maker(0)), range(1, 9)))])
 
 
 # -- linear attention
@@ -267,6 +276,9 @@ def test_one_vocabulary_may_serve_both_sides() -> None:
         "source": "words", "target": "words"})  # fmt: skip
     sides = {s: TokenSequence((Span("words", ids=torch.arange(4)),)) for s in ("encoder", "decoder")}
     assert model.hidden(collate([Document(sides)], model.schema))["decoder"].shape == (4, 8)
+    lonely = Stream(8, ((Residual("search", Search(8, 16, 5), skip=False),),), attend="causal")
+    with pytest.raises(ConfigError, match="a search reads a memory: set the stream's `memory`"):
+        world_model(Model({"main": lonely}), ()).hidden(collate([worlds.words(2, worlds.maker(0))], SCHEMA))
     with pytest.raises(ConfigError, match="role 'source' needs a channel of ids"):
         build(presets.bahdanau(), {"source": Channel(width=(2,)), "target": Channel(vocab=3)})
 
