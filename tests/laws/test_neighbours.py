@@ -24,6 +24,7 @@ SCHEMA = world_model(worlds.DECODER).schema
 DOCUMENTS = [
     *mixed(("write", "kind", "act", "parts", "unmask-codes"), sizes=(4, 1, 6)),
     Document({"main": worlds.words(0, worlds.maker(0))}, name="nothing"),
+    Document({"main": worlds.nodes(6, worlds.maker(4))}, name="in order", attend={"nodes": "causal"}),
 ]
 LAYOUT = collate(DOCUMENTS, SCHEMA, sort=False).streams["main"].layout
 X = torch.randn(len(LAYOUT), DIM, generator=worlds.maker(1), dtype=torch.double)
@@ -87,7 +88,7 @@ def test_additive_attention_is_its_definition(name: str) -> None:
 def test_additive_attention_over_a_memory() -> None:
     """Only the memory of one's own document, all of it, and 0 where there is none."""
     module = made(AdditiveAttention(2, source="memory", memory_dim=5, values="input", out=False))
-    memories = [worlds.words(n, worlds.maker(n)) for n in (3, 0, 2, 4, 1, 2, 5, 2)[: len(DOCUMENTS)]]
+    memories = [worlds.words(n, worlds.maker(n)) for n in (3, 0, 2, 4, 1, 2, 5, 2, 1)[: len(DOCUMENTS)]]
     layout = collate(memories, SCHEMA, sort=False).streams["main"].layout
     source = torch.randn(len(layout), 5, generator=worlds.maker(2), dtype=torch.double)
     seen = [(layout.segment == s).nonzero()[:, 0].tolist() for s in LAYOUT.segment]

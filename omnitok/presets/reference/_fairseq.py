@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 
@@ -47,20 +49,22 @@ class PlusModule(nn.Module):
         return x + self.bias
 
 
+class Rates(NamedTuple):
+    """Shares that training drops."""
+
+    branch: float
+    attention: float
+    hidden: float
+
+
 def block(
-    heads: int,
-    hidden: int,
-    act: str,
-    norm: Norm,
-    first: bool,
-    dropout: float,
-    attention_dropout: float,
-    positions: tuple[Position, ...],
+    heads: int, hidden: int, act: str, norm: Norm, first: bool, rates: Rates, positions: tuple[Position, ...] = ()
 ) -> tuple[Residual, ...]:
     """Attention and MLP, each with its norm in front (`first`) or behind the sum."""
-    mixers = {"attention": Attention(heads, positions=positions, dropout=attention_dropout), "mlp": MLP(hidden, act)}
+    attention = Attention(heads, positions=positions, dropout=rates.attention)
+    mixers = {"attention": attention, "mlp": MLP(hidden, act, dropout=rates.hidden)}
     pre, post = (norm, None) if first else (None, norm)
-    return tuple(Residual(name, mixer, pre=pre, post=post, dropout=dropout) for name, mixer in mixers.items())
+    return tuple(Residual(name, mixer, pre=pre, post=post, dropout=rates.branch) for name, mixer in mixers.items())
 
 
 def block_rules(first: bool, mlp: str, depth: int) -> list[Rule]:

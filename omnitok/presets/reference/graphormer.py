@@ -13,10 +13,10 @@ from ...nn.initial import Constant, Initial, Normal
 from ...nn.norms import Norm
 from ...nn.paths import Lacking, PathTable
 from ...nn.positions import PairTable, Position
-from ...nn.steps import INIT_STD, Axis, Learned, Linear, Step, Table
+from ...nn.steps import INIT_STD, Axis, Dropout, Learned, Linear, Step, Table
 from ...tokenizer import Channel
 from ...weights import Reference, Rule, Shape, Size, affine, rule
-from ._fairseq import INSIDE, Padded, block, block_rules, head, head_rules
+from ._fairseq import INSIDE, Padded, Rates, block, block_rules, head, head_rules
 from ._neighbours import check_pairs
 
 DISTANCE = "distance"
@@ -47,7 +47,7 @@ class Graphormer(Reference, frozen=True, kw_only=True):
     suits: ClassVar[tuple[str, ...]] = ("regress", "classify", "link")
     published: ClassVar[Mapping[str, Size]] = {
         "graphormer-base": _size(4608, 511, 1536),
-        "graphormer-base-pcqm4mv2": _size(4608, 511, 1536, columns=9, pre_norm=False, dropout=0.0),
+        "graphormer-base-pcqm4mv2": _size(4608, 511, 1536, columns=9, pre_norm=False, dropout=0.0, hidden_dropout=0.1),
         "graphormer-slim": _size(63, 39, 63, dim=80, heads=8, degrees=63, path_rows=40),
     }
     roles: ClassVar[tuple[str, ...]] = ("virtual", "nodes")
@@ -64,28 +64,22 @@ class Graphormer(Reference, frozen=True, kw_only=True):
     pre_norm: Annotated[bool, Meta(description="norms in front of the branches")] = True
     act: Annotated[str, Meta(description="activation of the MLP and the head")] = "gelu"
     eps: Annotated[float, Meta(gt=0, description="epsilon of every norm")] = 1e-5
-    dropout: Annotated[float, Meta(ge=0, lt=1, description="on residual branches, in training")] = 0.1
+    dropout: Annotated[float, Meta(ge=0, lt=1, description="on residual branches and the embedding, in training")] = 0.1
     attention_dropout: Annotated[float, Meta(ge=0, lt=1, description="of attention weights, in training")] = 0.1
+    hidden_dropout: Annotated[float, Meta(ge=0, lt=1, description="inside the MLP, in training")] = 0.0
 
     def model(self, bound: Mapping[str, Channel], channels: Mapping[str, Channel]) -> Model:
         nodes, norm = self._nodes(bound), Norm(eps=self.eps)
-        blocks = block(
-            self.heads,
-            self.hidden or self.dim,
-            self.act,
-            norm,
-            self.pre_norm,
-            self.dropout,
-            self.attention_dropout,
-            self._positions(nodes),
-        )
+        rates = Rates(self.dropout, self.attention_dropout, self.hidden_dropout)
+        blocks = block(self.heads, self.hidden or self.dim, self.act, norm, self.pre_norm, rates, self._positions(nodes))
+        degrees = tuple(Axis(a, self.degrees, std=INIT_STD) for a in DEGREES)
         scale = 1 / self.columns if self.pre_norm else 1.0
         main = Stream(
             self.dim,
             (blocks,) * self.depth,
             norm if self.pre_norm else None,
             embed={"virtual": (Learned(),), "nodes": (Table(nodes.vocab or 0, scale),)},
-            steps=(*(Axis(a, self.degrees, std=INIT_STD) for a in DEGREES), *(() if self.pre_norm else (norm,))),
+            steps=(*degrees, *(() if self.pre_norm else (norm,)), Dropout(self.dropout)),
             heads={"virtual": self._head(norm)} if self.answers else {},
             attend="full",
         )

@@ -15,11 +15,11 @@ from ...model import CONTROL, READOUT, START, Model, Stream
 from ...nn.context import Context
 from ...nn.initial import Constant, Initial, Normal
 from ...nn.norms import Norm
-from ...nn.steps import INIT_STD, Axis, Step, Table
+from ...nn.steps import INIT_STD, Axis, Dropout, Step, Table
 from ...sequence import Span, TokenSequence
 from ...tokenizer import Channel
 from ...weights import Fixed, Reference, Rule, Shape, Size, T, affine, rule
-from ._fairseq import INSIDE, Padded, block, block_rules, head, head_rules
+from ._fairseq import INSIDE, Padded, Rates, block, block_rules, head, head_rules
 
 
 class Special(Step, frozen=True):
@@ -78,8 +78,9 @@ class TokenGT(Reference, frozen=True, kw_only=True):
     answers: Annotated[int, Meta(ge=0, description="numbers that the model's own head gives; 0: tasks bring theirs")] = 1
     act: Annotated[str, Meta(description="activation of the MLP and the head")] = "gelu"
     eps: Annotated[float, Meta(gt=0, description="epsilon of every norm")] = 1e-5
-    dropout: Annotated[float, Meta(ge=0, lt=1, description="on residual branches, in training")] = 0.0
+    dropout: Annotated[float, Meta(ge=0, lt=1, description="on residual branches and the embedding, in training")] = 0.0
     attention_dropout: Annotated[float, Meta(ge=0, lt=1, description="of attention weights, in training")] = 0.1
+    hidden_dropout: Annotated[float, Meta(ge=0, lt=1, description="inside the MLP, in training")] = 0.1
     drop_path: Annotated[float, Meta(ge=0, lt=1, description="of the last block's branches; rises from the first")] = 0.1
 
     def prepare(self, document: Document) -> Document:
@@ -90,14 +91,15 @@ class TokenGT(Reference, frozen=True, kw_only=True):
 
     def model(self, bound: Mapping[str, Channel], channels: Mapping[str, Channel]) -> Model:
         norm = Norm(eps=self.eps)
-        blocks = block(self.heads, self.hidden or self.dim, self.act, norm, True, self.dropout, self.attention_dropout, ())
-        rates = [self.drop_path * (i + 1) / self.depth for i in range(self.depth)]
+        rates = Rates(self.dropout, self.attention_dropout, self.hidden_dropout)
+        blocks = block(self.heads, self.hidden or self.dim, self.act, norm, True, rates)
+        paths = [self.drop_path * (i + 1) / self.depth for i in range(self.depth)]
         tables = {role: (Table(self._vocab(role, bound[role])),) for role in ("nodes", "edges")}
         main = Stream(
             self.dim,
-            tuple(tuple(r.replace(drop_path=rate) for r in blocks) for rate in rates),
+            tuple(tuple(r.replace(drop_path=rate) for r in blocks) for rate in paths),
             embed={"special": (Special(),), **tables},
-            steps=(Axis("node", self._identifiers(bound), "linear"), Axis("kind", 2, std=INIT_STD), norm),
+            steps=(Axis("node", self._identifiers(bound), "linear"), Axis("kind", 2, std=INIT_STD), norm, Dropout(self.dropout)),
             heads={"special": head(self.answers, self.act, norm)} if self.answers else {},
             attend="full",
         )

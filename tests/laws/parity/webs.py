@@ -405,10 +405,10 @@ def tokengt() -> Case:
         4,
         note="transcription of arXiv 2207.02505",
         wrong={
-            "no types": streams(lambda s: s.replace(steps=(s.steps[0], s.steps[2]))),
+            "no types": streams(lambda s: s.replace(steps=(s.steps[0], *s.steps[2:]))),
             "tanh gelu": lambda p: p.replace(act="gelu_tanh"),
             "eps 1e-6": lambda p: p.replace(eps=1e-6),
-            "special tokens with a type": streams(lambda s: s.replace(steps=(s.steps[0], TypeAxis("kind", 2), s.steps[2]))),
+            "special tokens with a type": streams(lambda s: s.replace(steps=(s.steps[0], TypeAxis("kind", 2), *s.steps[2:]))),
         },
     )
 
