@@ -1,6 +1,7 @@
 """Published models in and out: every file that is damaged, missing, of another size or unsafe is refused by name."""
 
 import json
+import re
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -529,3 +530,23 @@ def test_commands(gpt2: Path, waves: Path, tmp_path: Path, capsys: pytest.Captur
     assert omnitok(["import", str(tmp_path / "nothing here"), "-o", folder]) == 2
     assert omnitok(["import", str(gpt2), "-o", str(tmp_path / "x"), "--tokenizer", "text"]) == 2
     assert "expected ROLE=PLUGIN" in capsys.readouterr().err
+
+
+def test_the_recipe_of_the_readme(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pictures for an imported GPT-2, with the README's recipe and commands."""
+    blocks = re.findall(r"```toml\n(.*?)```", (Path(__file__).parents[1] / "README.md").read_text(), re.DOTALL)
+    recipe = next(b for b in blocks if 'name = "caption"' in b)
+    monkeypatch.chdir(tmp_path)
+    Path("caption.toml").write_text(recipe)
+    Path("photos").mkdir()
+    for i in range(4):
+        Image.new("RGB", (32, 16), (60 * i, 0, 90)).save(f"photos/{WORDS[1]} {i}.png")
+    small = ["--set", "train.steps=1", "--set", "train.budget=64", "--set", "train.device=cpu"]
+    assert omnitok(["train", "caption.toml", "--from", str(run.folder), "--out", "caption", *small]) == 0
+    assert omnitok(["export", "caption", "-o", "captioner"]) == 2 and not Path("captioner").exists()
+    assert omnitok(["export", "caption", "-o", "captioner/", "--leave-out", "image"]) == 0
+    assert {p.name for p in Path("captioner").iterdir()} > {"config.json", "model.safetensors", "tokenizer.json"}
+    untouched = ["--set", "train.steps=0", "--set", "train.budget=64", "--set", "train.device=cpu"]
+    assert omnitok(["train", "caption.toml", "--from", str(run.folder), "--out", "untouched", *untouched]) == 0
+    tokens = run.tokenizer("text").encode(WORDS[0])
+    assert torch.equal(logits(load_run("untouched").model, tokens), logits(run.model, tokens))

@@ -40,7 +40,8 @@ def export_model(
     `layout` names the library whose names the weights get; `leave_out` holds patterns of our parameters that the
     reference has no place for, or channels and heads by name. Raises CheckpointError or ConfigError, and writes nothing then.
     """
-    folder, work = Path(out), Path(f"{out}.tmp")
+    folder = Path(out)
+    work = folder.resolve().with_name(f"{folder.resolve().name}.tmp")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ConfigError(f"{folder} exists already: choose another folder")
     files, lines = _files(model, layout, leave_out)
