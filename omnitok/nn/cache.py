@@ -30,6 +30,8 @@ class Cache:
         self.columns: dict[str, Tensor] = {}
         self.layers: dict[Any, tuple[Tensor, Tensor]] = {}
         self.memory: dict[Any, tuple[Tensor, ...]] = {}
+        self.reader = torch.arange(documents)
+        """documents of the same number here read the same memory"""
         self.states: dict[Any, tuple[Tensor, ...]] = {}
         """what a layer that reads its past in another way keeps of it: tensors [S, ...], one row per document"""
         self.layout: Layout | None = None
@@ -97,10 +99,13 @@ class Cache:
         documents = documents.to(self.lengths.device)
         self.lengths, self.documents = self.lengths[documents], len(documents)
         self.dropped = self.dropped.to(documents.device)[documents]
+        self.dropped = self.dropped.to(documents.device)[documents]
         self.columns = {n: x[documents] for n, x in self.columns.items()}
-        self.layers = {o: (k[documents], v[documents]) for o, (k, v) in self.layers.items()}
-        self.memory = {o: tuple(x[documents] for x in held) for o, held in self.memory.items()}
+        self.layers = {o: (self._moved(k, documents), self._moved(v, documents)) for o, (k, v) in self.layers.items()}
         self.states = {o: tuple(x[documents] for x in held) for o, held in self.states.items()}
+        before, self.reader = self.reader, self.reader[documents.cpu()]
+        if not torch.equal(before, self.reader):
+            self.memory = {o: tuple(x[documents] for x in held) for o, held in self.memory.items()}
 
     def block(self) -> Block:
         """The new queries against everything held."""
@@ -125,6 +130,12 @@ class Cache:
             if len(labels):
                 out[name] = (layout.grid.place[ends[0]] * shape[2] + self.slot[ends[1]], labels)
         return out
+
+    def _moved(self, x: Tensor, documents: Tensor) -> Tensor:
+        """Rows of x [S, C, ...] in a new order; no slot from `width` on holds anything."""
+        moved = x.new_zeros(len(documents), *x.shape[1:])
+        torch.index_select(x[:, : self.width], 0, documents, out=moved[:, : self.width])
+        return moved
 
     def _put(self, store: dict[str, Tensor], name: str, values: Tensor) -> None:
         held = store.get(name)
