@@ -99,7 +99,6 @@ class Cache:
         documents = documents.to(self.lengths.device)
         self.lengths, self.documents = self.lengths[documents], len(documents)
         self.dropped = self.dropped.to(documents.device)[documents]
-        self.dropped = self.dropped.to(documents.device)[documents]
         self.columns = {n: x[documents] for n, x in self.columns.items()}
         self.layers = {o: (self._moved(k, documents), self._moved(v, documents)) for o, (k, v) in self.layers.items()}
         self.states = {o: tuple(x[documents] for x in held) for o, held in self.states.items()}
