@@ -61,6 +61,14 @@ def test_hidden_links_are_gone_in_both_directions_and_the_drawn_ones_are_none():
     assert again.asks["links"].rows.equal(ask.rows) and not other.asks["links"].rows.equal(ask.rows)
 
 
+def test_nodes_that_are_linked_one_way_are_not_drawn_the_other_way():
+    graph = nx.DiGraph((i, j) for i in range(6) for j in range(i) if (i + j) % 3)
+    for seed in range(5):
+        ask = marked(Link(hide=1.0, negatives=3.0), graph, seed=seed).asks["links"]
+        drawn = [pair for pair, yes in zip(ends_of(ask), ask.target.tolist(), strict=True) if not yes]
+        assert drawn and not any(graph.has_edge(i, j) or graph.has_edge(j, i) for i, j in drawn)
+
+
 @pytest.mark.parametrize(("graph", "yes", "no"), [(nx.Graph(), 0, 0), (nx.complete_graph(4), 1, 0), (nx.empty_graph(3), 0, 0)])
 def test_graphs_with_nothing_to_hide_or_to_draw(graph, yes, no):
     target = marked(Link(), graph).asks["links"].target
