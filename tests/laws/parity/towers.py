@@ -12,6 +12,7 @@ from omnitok.sequence import Span, TokenSequence
 from omnitok.tokenizer import Channel
 from tests.laws.parity.case import DEPTH, DIM, HEADS, HIDDEN, LENGTHS, VOCAB, Answers, Case, case, ids, library, noise, published
 from tests.laws.parity.causal import set_to
+from tests.laws.parity.causal_sizes import CUT, IDS, NOT_THEIRS
 from tests.laws.parity.vision import MEAN, STD, patches
 from tests.laws.parity.wrong import changed, mixers, post_norm, streams
 
@@ -108,9 +109,21 @@ def without_unit(stream):
     return stream.replace(heads={n: tuple(s for s in h if not isinstance(s, Unit)) for n, h in stream.heads.items()})
 
 
-@published("clip-vit-base-patch32")
-def clip_base() -> Case:
-    return clip_model({}, presets.clip(), 32, 224, 49408, lengths=(9, 16))
+def clip_size(name: str, vocab: int, **fields) -> None:
+    """Register a published size, with other fields of the preset where it is too large."""
+
+    @published(name)
+    def make() -> Case:
+        size = presets.clip.published[name]
+        preset = presets.clip(**{**size.fields, **fields})
+        channels = {**size.channels, "tokens": Channel(vocab=vocab, start=0, end=vocab - 1)}
+        config = {k: v for k, v in preset.to_config(channels).items() if k not in NOT_THEIRS}
+        return clip_model(config, preset, preset.patch[1], 224, vocab, lengths=(9, 16))
+
+
+clip_size("clip-vit-base-patch32", 49408)
+clip_size("clip-vit-base-patch16", 49408)
+clip_size("clip-vit-large-patch14", IDS, depth=CUT, tokens_depth=CUT)
 
 
 class Limoe(nn.Module):
@@ -246,6 +259,15 @@ def limoe_two() -> Case:
     return limoe_model(presets.limoe(**SMALL_LIMOE, experts=4, top_k=2, embedding=24), 8, 32, VOCAB)
 
 
-@published("limoe-b16")
-def limoe_base() -> Case:
-    return limoe_model(presets.limoe(depth=2), 16, 224, 4096, lengths=(9, 16))
+def limoe_size(name: str) -> None:
+    """Register a published size, with 2 blocks and 4096 ids."""
+
+    @published(name)
+    def make() -> Case:
+        preset = presets.limoe(**{**presets.limoe.published[name].fields, "depth": CUT})
+        return limoe_model(preset, preset.patch[1], 224, IDS, lengths=(9, 16))
+
+
+limoe_size("limoe-b16")
+limoe_size("limoe-b32")
+limoe_size("limoe-l16")
