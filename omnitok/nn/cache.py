@@ -132,8 +132,9 @@ class Cache:
 
     def _moved(self, x: Tensor, documents: Tensor) -> Tensor:
         """Rows of x [S, C, ...] in a new order; no slot from `width` on holds anything."""
-        moved = x.new_zeros(len(documents), *x.shape[1:])
+        moved = x.new_empty(len(documents), *x.shape[1:])
         torch.index_select(x[:, : self.width], 0, documents, out=moved[:, : self.width])
+        moved[:, self.width :] = 0
         return moved
 
     def _put(self, store: dict[str, Tensor], name: str, values: Tensor) -> None:
