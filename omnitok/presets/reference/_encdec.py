@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ...errors import ConfigError
 from ...nn.attention import Attention
 from ...nn.mixers import MLP, Mixer
 from ...nn.norms import Norm
@@ -30,8 +31,11 @@ def start_and_end(config: Mapping[str, Any], start: int, end: int) -> dict[str, 
     return {"start": next(i for i in given if i is not None), "end": ends[0] if isinstance(ends, list) else ends}
 
 
-def start_and_end_settings(channel: Channel, start: int, end: int) -> dict[str, int]:
-    """The settings that `start_and_end` reads; the library's own ids where the channel has none."""
-    first = start if channel.start is None else channel.start
-    last = end if channel.end is None else channel.end
-    return {"decoder_start_token_id": first, "pad_token_id": first, "eos_token_id": last}
+def start_and_end_settings(preset: str, channel: Channel) -> dict[str, Any]:
+    """The settings that `start_and_end` reads. Raises ConfigError for a channel without a start of its own."""
+    if channel.start is None:
+        raise ConfigError(
+            f"{preset}: the channel of role 'tokens' has no `start`, so the decoder began with the core's own vector, which "
+            "the reference has no place for: give the tokenizer a start token and train with it"
+        )
+    return {"decoder_start_token_id": channel.start, "pad_token_id": channel.start, "eos_token_id": channel.end}

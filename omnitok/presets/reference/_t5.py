@@ -40,6 +40,13 @@ KEYS: Mapping[str, Key] = {
 """our fields -> their settings"""
 
 
+def tokens_of(config: Mapping[str, Any]) -> dict[str, Channel]:
+    """The channel that a published configuration describes; the size of the vocabulary tells whether it has sentinels."""
+    vocab = config.get("vocab_size", 32128)
+    sentinels = SENTINELS if vocab in (32100, 32128) else ()
+    return {"tokens": Channel(vocab=vocab, sentinels=sentinels, **start_and_end(config, 0, 1))}
+
+
 class T5Family(Reference, frozen=True, kw_only=True):
     """The two streams. A model of the family says which mixer stands behind the attention of each block (`feed`), where
     its weights are kept (`feed_rules`), and what the head is (`head`, `table_rules`)."""
@@ -116,16 +123,14 @@ class T5Family(Reference, frozen=True, kw_only=True):
         fields = read(cls.name, KEYS, config)  # type: ignore[attr-defined]
         usual = {"decoder_depth": fields["depth"], "head_dim": fields["dim"] / fields["heads"], "hidden": 4 * fields["dim"]}
         fields |= {name: None for name, value in usual.items() if fields[name] == value}
-        vocab = config.get("vocab_size", 32128)
-        sentinels = SENTINELS if vocab in (32100, 32128) else ()
-        return fields, {"tokens": Channel(vocab=vocab, sentinels=sentinels, **start_and_end(config, 0, 1))}
+        return fields, tokens_of(config)
 
     def settings(self, bound: Mapping[str, Channel]) -> dict[str, Any]:
         """The published configuration of what the family shares."""
         channel = bound["tokens"]
         full = self.replace(decoder_depth=self._depth("decoder"), head_dim=self._head_dim, hidden=self._hidden)
         more = {"vocab_size": vocab_of(self, channel), "is_encoder_decoder": True}
-        return {**write(full, KEYS), **more, **start_and_end_settings(channel, 0, 1)}
+        return {**write(full, KEYS), **more, **start_and_end_settings(self.name, channel)}  # type: ignore[attr-defined]
 
     @property
     def _hidden(self) -> int:

@@ -161,5 +161,5 @@ class Marian(Reference, frozen=True, kw_only=True):
             "decoder_ffn_dim": hidden,
             "vocab_size": vocab,
             "decoder_vocab_size": vocab,
-            **start_and_end_settings(channel, vocab - 1, 0),
+            **start_and_end_settings(self.name, channel),
         }

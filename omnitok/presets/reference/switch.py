@@ -17,9 +17,10 @@ from ...nn.routing import DocumentBalance, RouterZ
 from ...tokenizer import Channel
 from ...weights import Rule, Size, Stack, rule
 from ._config import ACTS, Key, read, require, write
-from ._t5 import T5Family
+from ._encdec import start_and_end_settings
+from ._t5 import SENTINELS, T5Family, tokens_of
 
-_TOKENS = {"tokens": Channel(vocab=32128, start=0, end=1, sentinels=tuple(range(32099, 31999, -1)))}
+_TOKENS = {"tokens": Channel(vocab=32128, start=0, end=1, sentinels=SENTINELS)}
 _SPARSE = ("num_sparse_encoder_layers", "num_sparse_decoder_layers")
 
 
@@ -116,10 +117,7 @@ class Switch(T5Family, frozen=True, kw_only=True):
         fields = read(cls.name, cls.keys, config)
         depths = (fields["depth"], fields["decoder_depth"] or fields["depth"])
         every = [d // n if n else d for d, n in zip(depths, (config.get(k, 3) for k in _SPARSE), strict=True)]
-        start, end = config.get("decoder_start_token_id", 0), config.get("eos_token_id", 1)
-        return cls(**fields, every=every[0], decoder_every=every[1]), {
-            "tokens": Channel(vocab=config["vocab_size"], start=start, end=end)
-        }
+        return cls(**fields, every=every[0], decoder_every=every[1]), tokens_of(config)
 
     def to_config(self, bound: Mapping[str, Channel]) -> dict[str, Any]:
         channel, streams = bound["tokens"], ("encoder", "decoder")
@@ -137,7 +135,5 @@ class Switch(T5Family, frozen=True, kw_only=True):
             "vocab_size": channel.vocab,
             **write(self.replace(**sizes), self.keys),
             **sparse,
-            "decoder_start_token_id": 0 if channel.start is None else channel.start,
-            "pad_token_id": 0,
-            "eos_token_id": channel.end,
+            **start_and_end_settings(self.name, channel),
         }

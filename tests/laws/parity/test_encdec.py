@@ -153,14 +153,15 @@ def test_settings_that_no_preset_follows_are_refused_by_name() -> None:
             presets.get(preset).from_config(config)
 
 
-def test_a_head_that_has_no_published_name_is_not_written() -> None:
-    bound = {"tokens": Channel(vocab=VOCAB)}
-    for preset, match in [
-        (presets.t5(tied=False, scaled=True), "untied head"),
-        (presets.t5(act="gelu", gated=True), "act = 'gelu'"),
+def test_what_has_no_published_name_is_not_written() -> None:
+    for preset, start, match in [
+        (presets.t5(tied=False, scaled=True), 0, "untied head"),
+        (presets.t5(act="gelu", gated=True), 0, "act = 'gelu'"),
+        (presets.t5(), None, "t5: the channel of role 'tokens' has no `start`"),
+        (presets.marian(), None, "marian: the channel of role 'tokens' has no `start`"),
     ]:
         with pytest.raises(ConfigError, match=match):
-            preset.to_config(bound)
+            preset.to_config({"tokens": Channel(vocab=VOCAB, start=start)})
 
 
 def test_tables_of_sinusoids_end() -> None:
