@@ -1,5 +1,7 @@
 """Laws of encoder-decoder presets beyond parity: buckets of distances, published configurations, forms of a checkpoint."""
 
+import math
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -7,13 +9,16 @@ from hypothesis import strategies as st
 
 from omnitok import presets
 from omnitok.assemble import build
-from omnitok.batch import collate
+from omnitok.batch import Document, collate
 from omnitok.errors import CheckpointError, ConfigError, LengthError, UnknownNameError
 from omnitok.generate import Session
+from omnitok.model import Transformer
 from omnitok.nn.buckets import Buckets
+from omnitok.objectives import Seq2Seq
 from omnitok.presets.reference.t5 import T5
 from omnitok.tokenizer import Channel
 from omnitok.weights import export_weights, import_weights
+from tests.laws.laws import cached_equals_full
 from tests.laws.parity.case import CASES, VOCAB, Case, cast, library, quiet, randomise
 from tests.laws.parity.encdec import line
 
@@ -171,3 +176,42 @@ def test_tables_of_sinusoids_end() -> None:
     session = Session(model).read({"encoder": line(torch.arange(8))}).feed(line(torch.arange(8)))
     with pytest.raises(LengthError, match="9 tokens in stream 'decoder'"):
         session.feed(line(torch.arange(1)))
+
+
+# -- the paper's input
+
+
+def paper() -> Transformer:
+    channels = {"text": Channel(vocab=VOCAB)}
+    model = build(presets.transformer(**TINY), channels, Seq2Seq("text").heads("", channels))
+    randomise(model)
+    return model.double()
+
+
+@torch.no_grad()
+def test_the_transformer_reads_scaled_embeddings_and_sinusoids() -> None:
+    """Section 3.4 and 3.5, in a loop; sines and cosines lie in halves, which a learned map in front cannot tell."""
+    model, ids = paper(), torch.tensor([3, 1, 4, 1, 5])
+    stream, seen = model.stream("encoder"), []
+    stream.steps.register_forward_hook(lambda module, given, out: seen.append(out))
+    batch = collate([Document({"encoder": line(ids), "decoder": line(ids)})], model.schema)
+    model.hidden(batch)
+    table, dim = model.tables()["text"], 8
+    for place, i in enumerate(ids.tolist()):
+        angles = [place / 10000 ** (2 * j / dim) for j in range(dim // 2)]
+        want = table[i] * dim**0.5 + torch.tensor([*map(math.sin, angles), *map(math.cos, angles)])
+        assert torch.allclose(seen[0][place], want, atol=1e-6)
+
+
+def test_one_table_serves_both_streams_and_the_head() -> None:
+    model = paper()
+    assert {n for n, _ in model.named_parameters() if not n.startswith("streams.")} == {
+        "channels.text.0.weight",
+        "channels.control.0.weight",
+    }
+
+
+def test_the_transformer_is_cached_as_it_is_computed() -> None:
+    model, sources = paper(), [torch.tensor([3, 1, 4]), torch.tensor([2, 7, 1, 8])]
+    parts = [[line(torch.tensor(x)) for x in row] for row in ([[1, 5], [9], [2]], [[6], [5, 3, 5]])]
+    cached_equals_full(model, parts, memory={"encoder": list(map(line, sources))})
