@@ -38,20 +38,27 @@ def _bound(values: np.ndarray) -> Any:
     return plain[0] if len(set(plain)) == 1 else plain
 
 
-@functools.lru_cache(maxsize=64)
-def environment_spaces(env: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """(observation, action) descriptions of a registered gymnasium environment.
+def make(env: str, **options: Any) -> Any:
+    """A registered environment, ours among them; `options` as `gymnasium.make` takes them.
 
     Raises ConfigError for an unknown id, and for an id that names a module to import: configuration names no code.
     """
     import gymnasium
 
+    from . import worlds  # noqa: F401 (registers ours)
+
     if ":" in env:
         raise ConfigError(f"env {env!r} names a module; import it in your own code and give the id behind the colon")
     try:
-        made = gymnasium.make(env)
+        return gymnasium.make(env, **options)
     except (gymnasium.error.Error, ImportError, TypeError) as error:
         raise ConfigError(f"env {env!r}: {error}") from None
+
+
+@functools.lru_cache(maxsize=64)
+def environment_spaces(env: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """(observation, action) descriptions of a registered gymnasium environment. Raises ConfigError as `make` does."""
+    made = make(env)
     try:
         return describe(made.observation_space), describe(made.action_space)
     finally:

@@ -15,6 +15,7 @@ from torch import Tensor
 from omnitok.errors import ConfigError
 from omnitok.sequence import TokenSequence
 
+from .environments import make
 from .tokenizer import TrajectoryTokenizer
 
 FIRST_SEED = 1_000_000
@@ -131,12 +132,10 @@ def rollout(
 
     The return-to-go falls by each raw reward. An episode ends when the environment says so or after `max_steps`.
     """
-    import gymnasium
-
     n = len(targets) * episodes
     if n == 0:
         raise ConfigError("a rollout needs at least one target and one episode")
-    envs = [gymnasium.make(env, disable_env_checker=True) for _ in range(n)]
+    envs = [make(env, disable_env_checker=True) for _ in range(n)]
     try:
         observations = [made.reset(seed=seed + i % episodes)[0] for i, made in enumerate(envs)]
         asked = np.repeat(np.asarray(targets, np.float64), episodes)

@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 
 from .datasets import Episodes
-from .environments import environment_spaces
+from .environments import environment_spaces, make
 from .episode import Episode
 
 Act = Callable[[np.ndarray], Any]
@@ -63,9 +63,7 @@ def mixed(
     env: str, controller: Callable[[float, np.random.Generator], Act], episodes: int, seed: int, rate: float = 1.0
 ) -> tuple[Episode, ...]:
     """`episodes` episodes whose random-action rates spread from 0 to `rate`, denser towards it, where episodes are short."""
-    import gymnasium
-
-    made = gymnasium.make(env, disable_env_checker=True)
+    made = make(env, disable_env_checker=True)
     try:
         rates = rate * np.linspace(0, 1, episodes) ** 0.6
         return tuple(
