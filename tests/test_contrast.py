@@ -118,6 +118,9 @@ def test_scores_count_what_is_found_and_chance_is_a_draw() -> None:
     out = torch.stack([found, found[[0, 1, 3, 2]]], 1)
     scores = {name: up / down for name, (up, down) in objective.score(out, ask).items()}
     assert scores["left_to_right"] == scores["right_to_left"] == 0.5
+    lopsided = torch.stack([torch.tensor([[2.0, 3.0], [0.0, 4.0]]), torch.eye(2)], 1)  # products [[2, 3], [0, 4]]
+    found = {name: up / down for name, (up, down) in objective.score(lopsided, ask).items()}
+    assert (found["left_to_right"], found["right_to_left"]) == (0.5, 1.0)
     chance = objective.chance(torch.cat([objective.seen(ask), objective.seen(ask.replace(weight=torch.ones(1)))]))
     assert set(chance) == set(scores)
     assert chance["left_to_right"] == pytest.approx((4 * 0.25 + 1) / 5), "two batches, of four pairs and of one"
@@ -171,6 +174,14 @@ def test_a_stream_alike_embeds_and_answers_in_its_own_way() -> None:
     with torch.no_grad():
         model.get_parameter("streams.left.blocks.0.mlp.mixer.up.weight").zero_()
     assert all(not torch.equal(x, before[s]) for s, x in model.hidden(batch).items())
+
+
+def test_streams_of_different_widths_are_compared() -> None:
+    left = Stream(12, (BLOCK,), Norm(), embed={"words": (Table(11),)}, attend="full")
+    streams = {"left": left, "right": Stream(8, embed={"sound": (Linear(),)})}
+    heads = TASK["pair"].heads("pair", CHANNELS)
+    model = build(GivenStreams(streams), CHANNELS, heads, roles={"words": "words", "sound": "sound"})
+    assert vectors(model, PAIRS).shape == (4, 2, 6)
 
 
 # -- whole runs

@@ -123,6 +123,24 @@ def test_noise_and_jitter_act_in_training_only() -> None:
         assert not torch.allclose(module(x, Context(layout)), plain)
 
 
+def test_routers_choose_in_single_precision_under_autocast() -> None:
+    """The same experts as without it; outputs as exact as the MLPs are, and gradients arrive."""
+    model = model_of(MoE(EXPERTS, MLP(6), 2), losses=(Balance(),))
+    batch = collate([words(30, 1)], model.schema)
+    x = torch.randn(30, DIM)
+    module, layout = model.streams["main"].blocks[0]["mlp"].mixer, batch.streams["main"].layout
+    plain, cast = Context(layout, notes=[]), Context(layout, notes=[])
+    want = module(x, plain)
+    with torch.autocast("cpu", torch.bfloat16):
+        got = module(x, cast)
+        extra: list[Tensor] = []
+        model(batch, extra=extra)
+    assert torch.equal(cast.notes[0].logits, plain.notes[0].logits) and got.dtype == torch.float32
+    torch.testing.assert_close(got, want, atol=0.02 * float(want.detach().abs().max()), rtol=0)
+    (got.sum() + extra[0]).backward()
+    assert module.up.weight.grad is not None and module.up.weight.grad.dtype == torch.float32
+
+
 def test_settings_that_contradict_are_refused() -> None:
     with pytest.raises(ConfigError, match="cannot go to 5 of 4 experts"):
         MoE(4, MLP(6), 5).build(DIM)
@@ -164,6 +182,16 @@ def routings(layers: int = 3, tokens: int = sum(LENGTHS), top_k: int = 2, noise:
         noisy = logits + noise * torch.randn(logits.shape, generator=g)
         out.append(Routing(logits, noisy.topk(top_k).indices, noisy if noise else None, noise))
     return out
+
+
+def test_even_use_is_the_least_balance() -> None:
+    """1 for each expert that a token goes to; experts times that where all go to one."""
+    even = torch.eye(EXPERTS).repeat(3, 1) * 1e-3
+    one = torch.tensor([[50.0, 0, 0, 0]]).expand(12, -1)
+    for loss in (Balance(), DocumentBalance()):
+        for logits, want in ((even, 1.0), (one, float(EXPERTS))):
+            found = Routing(logits, logits.topk(1).indices)
+            assert float(loss.value([found, found], layout_of((12,)))) == pytest.approx(want, abs=1e-3)
 
 
 @pytest.mark.slow
