@@ -34,7 +34,7 @@ BARE: list[str] = []
 """no plugins"""
 
 
-def tokenizer_json(folder: Path, special: tuple[str, ...] = ("<|endoftext|>",)) -> int:
+def tokenizer_json(folder: Path, special: tuple[str, ...] = ("<|endoftext|>",), size: int = 280) -> int:
     """A byte-level tokenizer.json as people publish them; its number of ids."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
@@ -44,7 +44,7 @@ def tokenizer_json(folder: Path, special: tuple[str, ...] = ("<|endoftext|>",)) 
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     bpe.train_from_iterator(
         WORDS,
-        trainers.BpeTrainer(vocab_size=280, special_tokens=list(special), initial_alphabet=alphabet, show_progress=False),
+        trainers.BpeTrainer(vocab_size=size, special_tokens=list(special), initial_alphabet=alphabet, show_progress=False),
     )
     bpe.save(str(folder / "tokenizer.json"))
     return int(bpe.get_vocab_size())
@@ -151,12 +151,12 @@ def test_a_tokenizer_is_asked_for_by_role(tmp_path: Path, gpt2: Path, host: Host
 
 def test_a_tokenizer_of_another_size_is_not_taken(tmp_path: Path, host: Host) -> None:
     publish(tmp_path / "hub")
-    (tmp_path / "other").mkdir()
-    tokenizer_json(tmp_path / "hub", ("<|endoftext|>", *(f"<{i}>" for i in range(9))))
-    config = json.loads((tmp_path / "hub" / "config.json").read_text())
-    config["vocab_size"] = 279
+    tokenizer_json(tmp_path / "hub", size=283)
     done = import_run(tmp_path / "hub", tmp_path / "run", host)
-    assert "text" in load_run(tmp_path / "run").tokenizers or any("makes ids below" in line for line in done.lines)
+    assert any("'text' makes ids below 283, and the model reads ids below 280" in line for line in done.lines)
+    assert load_run(tmp_path / "run").tokenizers == {}
+    with pytest.raises(ConfigError, match=r"--tokenizer tokens=text: .*below 283"):
+        import_run(tmp_path / "hub", tmp_path / "other", host, tokenizers={"tokens": "text"})
 
 
 def test_a_picture_model_takes_its_preprocessing(tmp_path: Path, host: Host) -> None:
