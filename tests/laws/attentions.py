@@ -21,6 +21,7 @@ EDGES = PairTable("edge", 3)
 CASES: dict[str, Attention] = {
     "plain": Attention(HEADS),
     "grouped heads": Attention(HEADS, kv_heads=2, head_dim=6, bias=False),
+    "values of another width": Attention(HEADS, kv_heads=2, head_dim=6, value_dim=5),
     "norm of queries and keys": Attention(HEADS, qk_norm=Norm("rms"), scale=0.7),
     "rotary": Attention(HEADS, positions=(Rope(),)),
     "rotary over three axes": Attention(HEADS, positions=(Rope((("h", 2), ("w", 2), ("position", 0)), 50.0, True),)),
@@ -29,6 +30,7 @@ CASES: dict[str, Attention] = {
     "pair biases": Attention(HEADS, positions=(EDGES,)),
     "pair biases in a window": Attention(HEADS, kv_heads=1, positions=(Rope(), EDGES), window=2),
     "along pairs": Attention(HEADS, kv_heads=2, over="edge"),
+    "along pairs, values of another width": Attention(HEADS, value_dim=3, over="edge"),
     "along pairs with biases": Attention(HEADS, positions=(EDGES, Rope()), over="edge", window=2, window_axis="degree"),
 }
 SCHEMA = world_model(worlds.DECODER).schema

@@ -85,14 +85,14 @@ def _one_document(
     """[n, H * K] before the output map."""
     config, size = module.config, module.head_dim
     q, k, v = module.q(x).unflatten(-1, (-1, size)), module.k(source).unflatten(-1, (-1, size)), module.v(source)
-    v = v.unflatten(-1, (-1, size))
+    v = v.unflatten(-1, (module.kv_heads, -1))
     if config.qk_norm:
         q, k = module.q_norm(q, None), module.k_norm(k, None)
     for rope in (p for p in config.positions if isinstance(p, Rope)):
         q, k = rotated(q, rope, queries), rotated(k, rope, keys)
     scale = size**-0.5 if config.scale is None else config.scale
     share = module.heads // module.kv_heads
-    out = torch.zeros(len(x), module.heads, size)
+    out = torch.zeros(len(x), module.heads, v.shape[-1])
     for i in range(len(x)):
         seen = [j for j in range(len(source)) if _sees(config, queries, keys, i, j, cross)]
         for h in range(module.heads if seen else 0):

@@ -66,10 +66,10 @@ def test_backends_that_cannot_refuse(backend):
 
 
 class Recent(Preset, frozen=True):
-    """A decoder with relative positions, beside a rotation and under a window, of its own in every layer."""
+    """A decoder with relative positions, beside a rotation and under a window, and with values of another width."""
 
     def model(self, bound, channels):
-        layers = (Attention(2, positions=(XL(16),)), Attention(2, positions=(XL(16), Rope()), window=3))
+        layers = (Attention(2, positions=(XL(16),), value_dim=5), Attention(2, positions=(XL(16), Rope()), window=3))
         blocks = tuple((Residual("attention", a, pre=Norm()), Residual("mlp", MLP(32), pre=Norm())) for a in layers)
         return Model({"main": Stream(16, blocks, Norm())})
 
