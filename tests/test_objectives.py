@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from omnitok.batch import MASKED, Ask, Document, collate
 from omnitok.errors import ConfigError, InputError, SequenceError, UnknownNameError
-from omnitok.objectives import BUILT_IN, At, Classify, Contrast, Corrupt, Ctc, Masked, Next, Objective, Regress, Seq2Seq
+from omnitok.objectives import BUILT_IN, At, Classify, Contrast, Corrupt, Ctc, Link, Masked, Next, Objective, Regress, Seq2Seq
 from omnitok.objectives.transcribe import edit_distance
 from omnitok.presets.generic import Encoder
 from omnitok.sequence import Span, TokenSequence
@@ -72,8 +72,8 @@ def test_scores_of_batches_add_up(task):
 
 
 def test_every_objective_is_tried_here():
-    """Those of two streams are tried in tests/test_seq2seq.py and tests/test_contrast.py."""
-    assert {type(o) for o in TASKS.values()} | {Seq2Seq, Corrupt, Contrast} == set(BUILT_IN)
+    """Those of two streams and of pairs are tried in tests/test_seq2seq.py, test_contrast.py and plugins/test_graph_link.py."""
+    assert {type(o) for o in TASKS.values()} | {Seq2Seq, Corrupt, Contrast, Link} == set(BUILT_IN)
 
 
 # -- chance

@@ -24,7 +24,7 @@ class Contrast(Objective, frozen=True):
     and of the right first among all firsts. Negatives are the other pairs of the packed batch, so loss and scores
     depend on how many there are (`train.budget`), while a document's vectors do not. A preset's own head "contrast"
     of a stream is used where there is one; any other stream gets the mean of its rows, a projection and length 1, and
-    the first one a learned temperature.
+    the first one a learned temperature. A stream that several tasks compare is named first in each of them.
     """
 
     streams: Annotated[tuple[str, str], Meta(description="the two streams of a document that belong together")]
