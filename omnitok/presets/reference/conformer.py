@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import torch
 from msgspec import Meta
@@ -21,8 +21,20 @@ from ...nn.residual import Residual
 from ...tokenizer import Channel
 from ...weights import Cat, Fixed, Reference, Rule, Shape, Size, affine, rule
 from ..generic import positions_of
+from ._config import ACTS, Key, read, require
 
 BLOCK = "streams.main.blocks.{i}."
+_KEYS = {
+    "dim": Key("hidden_size", 768),
+    "depth": Key("num_hidden_layers", 12),
+    "heads": Key("num_attention_heads", 12),
+    "hidden": Key("intermediate_size", 3072),
+    "kernel": Key("conv_depthwise_kernel_size", 31),
+    "positions": Key("position_embeddings_type", "relative", {"relative": "relative", "none": "none"}),
+    "act": Key("hidden_act", "gelu", ACTS),
+    "dropout": Key("hidden_dropout", 0.1),
+}
+"""fields in transformers' configuration"""
 
 
 class Conformer(Reference, frozen=True):
@@ -45,6 +57,8 @@ class Conformer(Reference, frozen=True):
             {"dim": 1024, "depth": 24, "heads": 16, "bias": False, "last_norm": True, "dropout": 0.1}, {}
         ),
     }
+    model_types: ClassVar[tuple[str, ...]] = ("wav2vec2-conformer",)
+    unread: ClassVar[tuple[str, ...]] = ("*pos_conv_embed.*",)
     dim: Annotated[int, Meta(ge=1, description="width of the stream")] = 144
     depth: Annotated[int, Meta(ge=0, description="blocks")] = 16
     heads: Annotated[int, Meta(ge=1, description="attention heads")] = 4
@@ -101,7 +115,7 @@ class Conformer(Reference, frozen=True):
         hf = self.positions != "rotary" and self.norm == "batch" and self.first == "attention" and self.last_norm
         found = {
             **({"torchaudio": self._torchaudio()} if torchaudio and self.act == "silu" else {}),
-            **({"transformers": self._transformers()} if hf and not self.bias else {}),
+            **(self._transformers() if hf and not self.bias else {}),
         }
         if not found:
             raise ConfigError(
@@ -133,8 +147,13 @@ class Conformer(Reference, frozen=True):
             *self._statistics(layer + "conv_module.sequential.3"),
         ]
 
-    def _transformers(self) -> list[Rule]:
-        layer, conv = "layers.{i}.", "layers.{i}.conv_module."
+    def _transformers(self) -> dict[str, list[Rule]]:
+        """The encoder alone, and inside a whole model."""
+        return {"transformers": self._encoder(""), "transformers head": self._encoder("wav2vec2_conformer.encoder.")}
+
+    def _encoder(self, prefix: str) -> list[Rule]:
+        layer = prefix + "layers.{i}."
+        conv = layer + "conv_module."
         names = {f"attention.mixer.{x}": f"self_attn.linear_{y}" for x, y in zip("qkvo", ("q", "k", "v", "out"), strict=True)}
         names |= {"attention.pre": "self_attn_layer_norm", "conv.pre": "conv_module.layer_norm"}
         names |= {"conv.mixer.norm": "conv_module.batch_norm", "mlp2.post": "final_layer_norm"}
@@ -148,7 +167,7 @@ class Conformer(Reference, frozen=True):
             *rule(BLOCK + "conv.mixer.out.weight", conv + "pointwise_conv2.weight", self._square(), self.depth),
             *self._statistics(conv + "batch_norm"),
             *(self._relative(layer + "self_attn.") if self.positions == "relative" else []),
-            *affine("streams.main.norm", "layer_norm"),
+            *affine("streams.main.norm", prefix + "layer_norm"),
         ]
 
     def _relative(self, attention: str) -> list[Rule]:
@@ -173,3 +192,10 @@ class Conformer(Reference, frozen=True):
 
     def _square(self) -> Shape:
         return Shape((self.dim, self.dim), (self.dim, self.dim, 1))
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> tuple[Self, dict[str, Channel]]:
+        """The encoder of transformers' wav2vec2-conformer; what makes frames of a wave is not of this preset."""
+        require(cls.name, config, layer_norm_eps=1e-5)
+        config = {**config, "position_embeddings_type": config.get("position_embeddings_type", "relative") or "none"}
+        return cls(**read(cls.name, _KEYS, config), bias=False, last_norm=True), {}
