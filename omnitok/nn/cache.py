@@ -22,7 +22,7 @@ class Cache:
     """
 
     def __init__(self, documents: int, capacity: int = 64) -> None:
-        self.documents, self.capacity = documents, capacity
+        self.documents, self.capacity, self.least = documents, capacity, capacity
         self.lengths = torch.zeros(documents, dtype=torch.long)
         self.dropped = torch.zeros(documents, dtype=torch.long)
         """[S] tokens at the start of every document that are no longer held"""
@@ -57,24 +57,33 @@ class Cache:
         return moved
 
     def _make_room(self, lengths: Tensor, coming: int) -> None:
-        """Slots for that many more tokens: by dropping what no layer reaches where that frees half of them, else by more."""
+        """Slots for that many more tokens. Where the reach of every layer ends, no more than four times what they reach: then
+        what lies further back is dropped."""
         self.dropped = self.dropped.to(lengths.device)
         reaches = [r for r in self.reaches.values() if r is not None]
-        keep = max(reaches, default=1) - 1 if len(reaches) == len(self.reaches) else self.tokens
+        if len(reaches) == len(self.reaches):
+            keep, most = max(reaches, default=1) - 1, self.least
+            while most < 2 * (keep + coming):
+                most *= 2
+            if self.width + coming > most:
+                self._drop(lengths, keep, most)
         while self.width + coming > self.capacity:
-            if 2 * (keep + coming) <= self.capacity:
-                self._drop(lengths, keep)
-                break
             self.capacity *= 2
 
-    def _drop(self, lengths: Tensor, keep: int) -> None:
-        """Only the last `keep` tokens of every document are held."""
+    def _drop(self, lengths: Tensor, keep: int, slots: int) -> None:
+        """Only the last `keep` tokens of every document are held, in that many slots."""
         dropped = torch.maximum(self.dropped, lengths - keep)
         moved = (dropped - self.dropped)[:, None] + torch.arange(keep, device=lengths.device)
         row = torch.arange(self.documents, device=lengths.device)[:, None]
-        self.dropped = dropped
-        for held in (*self.columns.values(), *(x for pair in self.layers.values() for x in pair)):
-            held[:, :keep] = held[row, moved]
+        self.dropped, self.width, self.capacity = dropped, keep, slots
+
+        def shrunk(x: Tensor) -> Tensor:
+            out = x.new_zeros(self.documents, slots, *x.shape[2:])
+            out[:, :keep] = x[row, moved]
+            return out
+
+        self.columns = {n: shrunk(x) for n, x in self.columns.items()}
+        self.layers = {o: (shrunk(k), shrunk(v)) for o, (k, v) in self.layers.items()}
 
     def write(self, owner: Any, k: Tensor, v: Tensor, reach: int | None = None) -> tuple[Tensor, Tensor]:
         """New keys and values [N, H, K] in; all that are held [S, width, H, K] out.

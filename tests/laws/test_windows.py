@@ -72,9 +72,20 @@ def test_slots_are_as_many_as_the_longest_window_needs(select: bool) -> None:
             close(session.last[i], last_row(session.model, held), "after 150 tokens")
 
 
-def drop_one_more(self, lengths, keep):
+def test_a_long_prompt_leaves_no_slots_behind() -> None:
+    """Nor time: the next token is compared with as many keys as the window needs."""
+    g, session = worlds.maker(0), Session(NEAR, 2)
+    session.feed([worlds.words(300, g), worlds.words(2, g)])
+    assert session.cache.capacity == 512
+    session.feed([worlds.words(1, g), worlds.words(1, g)])
+    assert session.cache.capacity == 64 and session.cache.width == 5
+    for i, held in enumerate(session.history):
+        close(session.last[i], last_row(NEAR, held), "behind a long prompt")
+
+
+def drop_one_more(self, lengths, keep, slots):
     """The oldest key that the widest window still sees is dropped too."""
-    DROP(self, lengths, keep - 1)
+    DROP(self, lengths, keep - 1, slots)
 
 
 def windowed() -> None:
