@@ -150,7 +150,7 @@ def test_attention_along_pairs_packed_equals_alone(backend):
     packed_equals_alone(model, documents, TASKS, backend)
 
 
-class Pair(Preset, frozen=True):
+class EncoderAndDecoder(Preset, frozen=True):
     """An encoder and a decoder that reads it."""
 
     def model(self, bound, channels):
@@ -173,7 +173,7 @@ def translation(source: int, target: int, seed: int, order: tuple[str, ...] = ("
 @pytest.mark.parametrize("backend", ["dense", "rows", "auto"])
 def test_two_streams_packed_equal_alone(backend):
     """Documents with memory, with an empty one, and with none at all."""
-    model = world_model(Pair())
+    model = world_model(EncoderAndDecoder())
     documents = [translation(5, 3, 0), translation(1, 6, 1), translation(0, 4, 2), translation(3, 2, 3, ("decoder",))]
     packed_equals_alone(model, documents, TASKS, "auto" if backend == "auto" else backend)
     neighbours_do_not_matter(model, documents[:2], [translation(5, 3, 7), translation(1, 6, 8)], TASKS, backend)
