@@ -47,6 +47,11 @@ class Rules:
     """True: as soon as there are as many ended answers as beams; False: when the best running beam would lose if it
     ended here; "never": when it would lose at any length"""
 
+    never: tuple[int, ...] = ()
+    """ids that are not chosen, such as the one that a decoder begins with"""
+    close: bool = False
+    """whether the last token that is allowed can only be the `end`"""
+
     def __post_init__(self) -> None:
         if self.beams < 1 or self.early_stopping not in (True, False, "never"):
             raise ConfigError('beam search needs beams >= 1, and early_stopping true, false or "never"')
@@ -86,7 +91,7 @@ def beam_search(
     session.select(torch.tensor(left).repeat_interleave(rules.beams))
     search = Search.begin([len(places[i]) for i in left], rules, session.device)
     for k in range(max_tokens):
-        scores = session.ask(channel).float().log_softmax(-1)
+        scores = search.allowed(k, session.ask(channel).float().log_softmax(-1), info.end, rules)
         search, parents, closed = search.step(k, scores, info.end, rules)
         for row, over in enumerate(closed.tolist()):
             if over:
@@ -135,6 +140,16 @@ class Search(Record):
         total[:, 0] = 0.0
         state = cls(torch.tensor(limits), ids, total, ids.clone(), torch.full(size, NEVER), length, length > 0)
         return state.to(device)
+
+    def allowed(self, k: int, scores: Tensor, end: int | None, rules: Rules) -> Tensor:
+        """Log-probabilities [S * B, V] of the next token, without those that the rules forbid."""
+        if rules.never:
+            scores[:, list(rules.never)] = -torch.inf
+        if rules.close and end is not None:
+            last = (k + 1 >= self.limit).repeat_interleave(rules.beams)
+            scores[last] = -torch.inf
+            scores[last, end] = 0.0
+        return scores
 
     def step(self, k: int, scores: Tensor, end: int | None, rules: Rules) -> tuple[Search, Tensor, Tensor]:
         """One more token: scores [S * B, V] -> the new state, the rows [S, B] that running beams come from, and [S] what is over.

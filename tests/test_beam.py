@@ -20,7 +20,7 @@ from omnitok.sequence import Span, TokenSequence
 from omnitok.tokenizer import Channel, Tokenizer
 from tests.laws import worlds
 from tests.test_generate import Beats
-from tests.test_seq2seq import CHANNELS, MODEL, line
+from tests.translation import CHANNELS, MODEL, line
 
 VOCAB, END = 4, 3
 
@@ -167,6 +167,25 @@ def test_a_decoder_is_searched_as_its_full_pass_says():
                 total += float(running.ask("lines")[0].log_softmax(-1)[token])
             assert h.score == pytest.approx(total / len(ids), abs=1e-4)
     assert len({str(h[0].tokens.spans[0].ids.tolist()) for h in found}) > 1
+
+
+def test_beams_keep_their_memory():
+    """Rows change places within documents and across them; each goes on as one that was never moved."""
+    g = worlds.maker(3)
+    memory, begun = [worlds.sound(n, g) for n in (4, 2, 5)], [line("lines", [k, k + 1]) for k in range(3)]
+
+    def session(order: list[int]) -> Session:
+        new = Session(MODEL, len(order), attend={"lines": "causal"}).read({"encoder": [memory[i] for i in order]})
+        return new.feed([begun[i] for i in order])
+
+    running, order = session([0, 1, 2]), [0, 1, 2]
+    for turn, chosen in enumerate(([0, 0, 1, 1, 2, 2], [1, 0, 3, 3, 4, 5], [4, 4, 0, 2], [1, 0, 3], [2, 0])):
+        order = [order[i] for i in chosen]
+        token = [line("lines", [turn + 5])] * len(order)
+        running.select(chosen).feed(token)
+        begun = [b + token[0] for b in begun]
+        torch.testing.assert_close(running.last, session(order).last, rtol=1e-5, atol=1e-5)
+        assert running.history == [begun[i] for i in order]
 
 
 @pytest.mark.parametrize("wrong", [{"beams": 0}, {"early_stopping": "soon"}])

@@ -207,6 +207,40 @@ def test_end_token_of_a_published_folder(tmp_path):
     assert TextTokenizer.from_pretrained(tmp_path / "copy") == tokenizer
 
 
+@pytest.mark.parametrize("tokenizer", [TextTokenizer(sentinels=3), fitted(sentinels=3)], ids=["bytes", "fitted"])
+@settings(max_examples=50, deadline=None)
+@given(text=TEXTS, cut=st.integers(0, 60))
+def test_sentinels_stand_behind_the_vocabulary_and_are_dropped(tokenizer, text, cut):
+    import torch
+
+    channel, tokens = tokenizer.channels()["text"], tokenizer.encode(text)
+    assert channel.sentinels == (channel.vocab - 3, channel.vocab - 2, channel.vocab - 1) and channel.end == channel.vocab - 4
+    sentinels = TokenSequence((Span("text", torch.tensor(channel.sentinels)),))
+    assert tokenizer.decode(tokens) == tokenizer.decode(tokens[:cut] + sentinels + tokens[cut:]) == text
+
+
+def test_start_and_sentinels_of_a_published_folder(tmp_path):
+    """T5's: sentinels by their names, first to last; the id that a decoder starts with stands in the model's own file."""
+    from tokenizers import Tokenizer
+
+    made = Tokenizer.from_str(fitted().state.decode())
+    made.add_special_tokens(["<pad>", "</s>", "<extra_id_10>", "<extra_id_2>", "<extra_id_0>"])
+    made.save(str(tmp_path / "tokenizer.json"))
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"eos_token": "</s>", "bos_token": "</s>"}))
+    pad, *_ = ids = [made.token_to_id(t) for t in ("<pad>", "<extra_id_0>", "<extra_id_2>", "<extra_id_10>")]
+    assert TextTokenizer.from_pretrained(tmp_path).start_token == "</s>", "what the library falls back to"
+    (tmp_path / "config.json").write_text(json.dumps({"decoder_start_token_id": pad}))
+    tokenizer = TextTokenizer.from_pretrained(tmp_path)
+    channel = tokenizer.channels()["text"]
+    assert tokenizer.start_token == "<pad>" and channel.start == pad and channel.sentinels == tuple(ids[1:])
+    more = TextTokenizer(file=str(tmp_path / "tokenizer.json"), sentinels=1).channels()["text"]
+    assert more.sentinels == (*ids[1:], more.vocab - 1)
+    tokenizer.save_pretrained(tmp_path / "copy")
+    assert TextTokenizer.from_pretrained(tmp_path / "copy") == tokenizer
+    with pytest.raises(ConfigError, match="no special token '<pat>' to use as `start_token`; did you mean '<pad>'"):
+        TextTokenizer(file=str(tmp_path / "tokenizer.json"), start_token="<pat>")
+
+
 def test_a_vocabulary_that_drops_characters_is_refused(tmp_path):
     from tokenizers import models, pre_tokenizers
 

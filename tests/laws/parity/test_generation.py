@@ -197,6 +197,17 @@ def test_beams(pair: Pair, rules: Rules) -> None:
             assert [h.score for h in got] == pytest.approx(scores, rel=1e-5)
 
 
+@pytest.mark.parametrize("beams", [1, 4])
+def test_forbidden_ids_and_a_forced_end(pair: Pair, beams: int) -> None:
+    """As the published translators of Marian are decoded."""
+    never = (START, *{i for rows, _ in pair.want() for i in rows[0][:1] if i != END})
+    rules = Rules(beams, never=never, close=True)
+    found = beam_search(pair.session(), Ids(), "tokens", 6, rules)
+    want = pair.want(6, num_beams=beams, num_return_sequences=beams, bad_words_ids=[[i] for i in never], forced_eos_token_id=END)
+    assert [[ids_of(h) for h in got] for got in found] == [rows for rows, _ in want]
+    assert all(h.ended for got in found for h in got)
+
+
 def test_the_outputs_tell_something(pair: Pair) -> None:
     """Answers differ between prompts and beams, hold different tokens, some end early, and the settings matter."""
     every = {(p, e): pair.want(num_beams=5, num_return_sequences=5, length_penalty=p, early_stopping=e)
