@@ -20,8 +20,8 @@ def encdec_block(attention: Attention, mlp: MLP, norm: Norm, first: bool, cross:
     if cross:
         mixers["cross"] = attention.replace(source="memory")
     mixers["mlp"] = mlp
-    place = {"pre": norm} if first else {"post": norm}
-    return tuple(Residual(name, mixer, dropout=dropout, **place) for name, mixer in mixers.items())
+    pre, post = (norm, None) if first else (None, norm)
+    return tuple(Residual(name, mixer, pre, None, post, dropout=dropout) for name, mixer in mixers.items())
 
 
 def start_and_end(config: Mapping[str, Any], start: int, end: int) -> dict[str, Any]:
