@@ -2,8 +2,10 @@
 
 import json
 import tomllib
+from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from omnitok import presets
 from omnitok.cli import run
@@ -56,6 +58,29 @@ def test_a_recipe_that_is_offered_is_one(name: str) -> None:
         pytest.skip("takes more than one folder of files")
     recipe = make_recipe(tomllib.loads(plain))
     assert recipe.preset_name == name and recipe.preset() == presets.get(name)()
+
+
+SMALL = {"dim": 16, "depth": 1, "heads": 2, "kv_heads": 1, "hidden": 32}
+"""where a preset has such a field"""
+MORE = {"gptj": {"rotary": 4}}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", presets.names())
+def test_a_recipe_that_is_offered_trains(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = recipe_of(presets.get(name))
+    if not plain:
+        pytest.skip("takes more than one folder of files")
+    for i in range(4):
+        folder = tmp_path / "data" / "ab"[i % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{i}.txt").write_text("some words in a file")
+        Image.new("RGB", (32, 32), (50 * i, 0, 0)).save(folder / f"{i}.png")
+    fields = {k: v for k, v in SMALL.items() if k in presets.get(name).__struct_fields__} | MORE.get(name, {})
+    monkeypatch.chdir(tmp_path)
+    Path("recipe.toml").write_text(plain)
+    sets = [f"--set=model.{k}={v}" for k, v in fields.items()] + ["--set=train.steps=1", "--set=train.budget=1024"]
+    assert run(["train", "recipe.toml", "--out", "run", *sets]) == 0
 
 
 @pytest.mark.slow

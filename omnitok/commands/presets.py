@@ -13,8 +13,8 @@ from rich.table import Table
 from .common import console
 
 if TYPE_CHECKING:
-    from ..model import Preset
-    from ..tokenizer import Channel
+    from ..model import Preset, Stream
+    from ..tokenizer import Channel, Tokenizer
     from ..weights import Reference, Size
 
 
@@ -125,48 +125,75 @@ def _explain(facts: Mapping[str, Any]) -> None:
 
 
 TASKS = {
-    "next": '{{ next = {{ on = "{channel}" }} }}',
-    "masked": '{{ masked = {{ on = "{channel}", rate = 0.15 }} }}',
-    "classify": '{{ classify = {{ label = "folder" }} }}',
+    "next": '{{ next = {{ on = "{plugin}" }} }}',
+    "masked": '{{ masked = {{ on = "{plugin}", rate = 0.15 }} }}',
+    "seq2seq": '{{ seq2seq = {{ on = "{plugin}", smoothing = 0.1 }} }}',
+    "classify": '{{ classify = {{ label = "folder"{read} }} }}',
 }
-"""objectives that a folder of files is enough for: a file's label is the folder that it lies in"""
+"""objectives that a folder of files is enough for: a file's label is the folder that it lies in, its answer is its name"""
 
 
 def recipe_of(cls: type[Preset]) -> str:
     """A recipe that trains the preset at its default size on a folder of files; "" where it takes more than one folder."""
     from ..weights import Reference
 
-    suits = cls.suits if issubclass(cls, Reference) else ("next",)
-    objective = next((o for o in suits if o in TASKS), None)
+    name: str = cls.name  # type: ignore[attr-defined]
     size = next(iter(cls.published.values()), None) if issubclass(cls, Reference) else None
+    suits = cls.suits if issubclass(cls, Reference) else ("masked" if getattr(cls, "attend", None) == "full" else "next",)
+    objective = next((o for o in suits if o in TASKS), None)
     roles = [r for r in (size.channels if size else ()) if r != cls.readout]
-    plugin = _plugin(size.channels[roles[0]] if size and len(roles) == 1 else None)
-    if objective is None or plugin is None or len(roles) > 1:
+    kinds = {(size.channels[r].vocab is None, size.channels[r].size) for r in roles} if size else set()
+    tokenizer = _tokenizer(size.channels[roles[0]] if size and roles else None)
+    if objective is None or tokenizer is None or len(kinds) > 1 or (len(roles) > 1 and objective != "seq2seq"):
         return ""
-    bound = f'channels = {{ {roles[0]} = "{plugin}" }}\n' if roles and roles[0] in getattr(cls, "roles", ()) else ""
+    plugin = tokenizer.name
+    bound = {role: plugin for role in roles if role in getattr(cls, "roles", ())}
+    preset = cls(**size.fields) if size else cls()
+    streams = _streams(preset, tokenizer.channels(), bound, objective == "classify")
+    read = "" if streams else ', read = "mean"'  # no place for a readout token
+    streams = streams or _streams(preset, tokenizer.channels(), bound, False)
+    if not streams:
+        return ""
+    document, (main, stream) = f'[{{ {plugin} = "file" }}]', list(streams.items())[-1]
+    if objective == "seq2seq":
+        document = f'{{ {stream.memory} = {document}, {main} = [{{ {plugin} = "name" }}] }}'
+    channels = ", ".join(f'{role} = "{channel}"' for role, channel in bound.items())
     return (
-        f'[[tasks]]\nname = "{objective}"\ndata = {{ folder = "data" }}\ndocument = [{{ {plugin} = "file" }}]\n'
-        f"objective = {TASKS[objective].format(channel=plugin)}\n\n"
-        f'[model]\npreset = "{cls.name}"\n{bound}'  # type: ignore[attr-defined]
+        f'[[tasks]]\nname = "{objective}"\ndata = {{ folder = "data" }}\ndocument = {document}\n'
+        f"objective = {TASKS[objective].format(plugin=plugin, read=read)}\n\n"
+        f'[model]\npreset = "{name}"\n' + (f"channels = {{ {channels} }}\n" if channels else "")
     )
 
 
-def _plugin(wanted: Channel | None) -> str | None:
+def _streams(preset: Preset, channels: Mapping[str, Channel], roles: Mapping[str, str], readout: bool) -> dict[str, Stream]:
+    """The streams of the preset over a tokenizer's own channels; none where it cannot be made of them."""
+    import torch
+
+    from ..assemble import build
+    from ..errors import ConfigError
+
+    try:
+        with torch.device("meta"):
+            return build(preset, channels, readouts=("label",) if readout else (), roles=roles).config.streams
+    except ConfigError:
+        return {}
+
+
+def _tokenizer(wanted: Channel | None) -> Tokenizer | None:
     """An installed tokenizer that, as it is, makes what a role takes, and nothing else; of several for ids, that with most."""
     from ..errors import OmnitokError
     from ..plugins import load_plugins
 
     host = load_plugins()
-    ids: dict[str, int] = {}
+    found: dict[int, Tokenizer] = {}
     for record in host.status():
         try:
-            channels = list(host.tokenizer(record.name).channels().values()) if record.suffixes else []
-        except OmnitokError:
+            tokenizer = host.tokenizer(record.name)
+            (channel,) = tokenizer.channels().values()
+        except (OmnitokError, ValueError):
             continue
-        if len(channels) != 1:
-            continue
-        if channels[0].vocab is not None and (wanted is None or wanted.vocab is not None):
-            ids[record.name] = channels[0].vocab
-        elif wanted is not None and wanted.vocab is None and channels[0].size == wanted.size:
-            return record.name
-    return max(ids, key=lambda name: ids[name], default=None)
+        same = wanted is None or (channel.vocab is None) == (wanted.vocab is None)
+        fits = channel.vocab or (wanted is not None and channel.size == wanted.size)
+        if record.suffixes and same and fits and channel.ordered:
+            found[channel.vocab or 0] = tokenizer
+    return found[max(found)] if found else None
