@@ -97,6 +97,39 @@ def test_a_wide_beam_finds_the_best_of_all_answers(seed, penalty):
     assert [h.score for h in found[:5]] == pytest.approx([every[a] for a in best], abs=1e-4)
 
 
+def by_lists(model, prompt: list[int], most: int, rules: Rules) -> list[tuple[float, list[int]]]:
+    """The search in plain lists: of twice as many candidates as beams the first half may end, and the best that do not go on."""
+    running, ended = [(0.0, [])], []
+    for length in range(1, most + 1):
+        logs = [Session(model).feed(FEW.encode(prompt + ids)).ask("few")[0].log_softmax(-1).tolist() for _, ids in running]
+        every = [(total + x, [*ids, i]) for (total, ids), row in zip(running, logs, strict=True) for i, x in enumerate(row)]
+        best = sorted(every, key=lambda c: -c[0])[: 2 * rules.beams]
+        closed = [ids[-1] == END or length == most for _, ids in best]
+        ended += [
+            (t / length**rules.length_penalty, ids) for (t, ids), c in list(zip(best, closed, strict=True))[: rules.beams] if c
+        ]
+        ended = sorted(ended, key=lambda c: -c[0])[: rules.beams]
+        running = [c for c, over in zip(best, closed, strict=True) if not over][: rules.beams]
+        full = len(ended) == rules.beams
+        if not running or (full and rules.first):
+            break
+        reach = most if rules.early_stopping == "never" else length
+        if full and running[0][0] / reach**rules.length_penalty <= ended[-1][0]:
+            break
+    return ended
+
+
+@pytest.mark.parametrize("early", [True, False, "never"])
+@pytest.mark.parametrize("beams", [1, 2, 3])
+def test_a_narrow_beam_is_the_search_in_plain_lists(beams, early):
+    for seed, penalty in itertools.product(range(4), (0.5, 2.0)):
+        model, prompt, rules = model_of(FEW, seed), [seed % 3, 1], Rules(beams, penalty, early)
+        (found,) = beam_search(Session(model).feed(FEW.encode(prompt)), FEW, "few", 5, rules)
+        want = by_lists(model, prompt, 5, rules)
+        assert plain(found) == [ids for _, ids in want]
+        assert [h.score for h in found] == pytest.approx([score for score, _ in want], abs=1e-4)
+
+
 @settings(max_examples=12, deadline=None)
 @given(
     sizes=st.lists(st.tuples(st.integers(1, 5), st.integers(0, 9)), min_size=1, max_size=4),
@@ -186,6 +219,16 @@ def test_beams_keep_their_memory():
         begun = [b + token[0] for b in begun]
         torch.testing.assert_close(running.last, session(order).last, rtol=1e-5, atol=1e-5)
         assert running.history == [begun[i] for i in order]
+
+
+def test_another_memory_belongs_to_its_row():
+    """Two rows that read one memory are given one each, and change places."""
+    g = worlds.maker(4)
+    memory, begun = [worlds.sound(n, g) for n in (4, 2, 5)], line("lines", [1])
+    running = Session(MODEL, 1, attend={"lines": "causal"}).read({"encoder": memory[0]}).select([0, 0])
+    running.read({"encoder": memory[1:]}).feed([begun, begun]).select([1, 0]).feed([line("lines", [2])] * 2)
+    fresh = Session(MODEL, 2, attend={"lines": "causal"}).read({"encoder": memory[:0:-1]}).feed([line("lines", [1, 2])] * 2)
+    torch.testing.assert_close(running.last, fresh.last, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("wrong", [{"beams": 0}, {"early_stopping": "soon"}])
