@@ -84,8 +84,9 @@ class Updater:
         self.model = model.to(self.device).train()
         if self.config.compile:
             compile_rows(self.model)
-        decayed = [p for p in model.parameters() if p.dim() > 1]
-        others = [p for p in model.parameters() if p.dim() <= 1]
+        named = list(model.named_parameters())
+        decayed = [p for n, p in named if p.dim() > 1 and not n.endswith("bias")]  # experts stack theirs
+        others = [p for n, p in named if p.dim() <= 1 or n.endswith("bias")]
         groups = [{"params": decayed, "weight_decay": self.config.weight_decay}, {"params": others, "weight_decay": 0.0}]
         self.optimizer = torch.optim.AdamW([g for g in groups if g["params"]], betas=self.config.betas, fused=True)
         saved = model.state_dict()

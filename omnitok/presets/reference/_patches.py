@@ -5,15 +5,11 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from ...errors import ConfigError
 from ...tokenizer import Channel
-from ._config import ACTS, Key, read, write
-
-if TYPE_CHECKING:
-    from .mixer import MLPMixer
-    from .vit import ViT
+from ._config import ACTS, Key, read
 
 SIZES = {
     "vit_tiny": {"dim": 192, "depth": 12, "heads": 3},
@@ -39,6 +35,19 @@ KEYS = {
 """a ViT's fields in transformers' configuration"""
 NAME = re.compile(r"(vit_(?:tiny|small|base|large)|mixer_[sbl])(?:_patch)?(\d+)_(\d+)")
 ARGUMENTS = {"embed_dim": "dim", "depth": "depth", "num_blocks": "depth", "num_heads": "heads", "qkv_bias": "bias"}
+
+
+class Patched(Protocol):
+    """What these configurations need to know of a preset."""
+
+    @property
+    def patch(self) -> tuple[int, int, int]: ...
+
+    @property
+    def patches(self) -> int: ...
+
+    @property
+    def classes(self) -> int: ...
 
 
 def check_patch(preset: str, patch: tuple[int, int, int], channel: Channel) -> None:
@@ -78,20 +87,6 @@ def vit_fields(preset: str, config: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def vit_keys(preset: ViT) -> dict[str, Any]:
-    """transformers' configuration from the preset."""
-    bands, p, q = preset.patch
-    return {
-        "model_type": "vit",
-        "architectures": ["ViTForImageClassification" if preset.classes else "ViTModel"],
-        **write(preset.replace(hidden=preset.hidden or 4 * preset.dim), KEYS),
-        "image_size": _pixels(preset),
-        "patch_size": p if p == q else [p, q],
-        "num_channels": bands,
-        **({"id2label": {str(i): f"LABEL_{i}" for i in range(preset.classes)}} if preset.classes else {}),
-    }
-
-
 def timm_fields(preset: str, config: Mapping[str, Any]) -> dict[str, Any]:
     """A preset's fields from timm's configuration: its architecture's name, and the arguments that overrule it."""
     name = config.get("architecture", "")
@@ -117,36 +112,9 @@ def timm_fields(preset: str, config: Mapping[str, Any]) -> dict[str, Any]:
     return fields
 
 
-def timm_vit_keys(preset: ViT, channel: Channel) -> dict[str, Any]:
-    """timm's configuration: a known architecture, and all that makes this model out of it."""
-    _, p, q = preset.patch
-    given = {
-        "patch_size": p if p == q else [p, q],
-        "embed_dim": preset.dim,
-        "depth": preset.depth,
-        "num_heads": preset.heads,
-        "mlp_ratio": (preset.hidden or 4 * preset.dim) / preset.dim,
-        "qkv_bias": preset.bias,
-    }
-    return _timm("vit_base_patch16_224", preset, channel, given)
-
-
-def timm_mixer_keys(preset: MLPMixer, channel: Channel) -> dict[str, Any]:
-    """timm's configuration. Raises ConfigError for a width, depth or patch that none of its architectures has."""
-    _, p, q = preset.patch
-    size = {"dim": preset.dim, "depth": preset.depth}
-    name = next((n for n, fields in SIZES.items() if n.startswith("mixer") and fields == size), None)
-    if name is None or p != q or p not in (16, 32):
-        raise ConfigError(
-            f"timm has no MLP-Mixer of dim {preset.dim}, depth {preset.depth} and patches of {p} x {q}: "
-            "it has S, B and L (512, 8; 768, 12; 1024, 24) of 16 x 16 and 32 x 32"
-        )
-    tokens, hidden = preset.tokens or preset.dim // 2, preset.hidden or 4 * preset.dim
-    return _timm(f"{name}{p}_224", preset, channel, {"mlp_ratio": [tokens / preset.dim, hidden / preset.dim]})
-
-
-def _timm(architecture: str, preset: ViT | MLPMixer, channel: Channel, given: Mapping[str, Any]) -> dict[str, Any]:
-    bands, pixels = preset.patch[0], _pixels(preset)
+def timm_keys(architecture: str, preset: Patched, channel: Channel, given: Mapping[str, Any]) -> dict[str, Any]:
+    """timm's configuration of an architecture with these arguments."""
+    bands, pixels = preset.patch[0], pixels_of(preset)
     return {
         "architecture": architecture,
         "num_classes": preset.classes,
@@ -166,7 +134,7 @@ def _bands(numbers: float | tuple[float, ...], bands: int) -> list[float]:
     return [x / 255 for x in given]
 
 
-def _pixels(preset: ViT | MLPMixer) -> int | list[int]:
+def pixels_of(preset: Patched) -> int | list[int]:
     """Height and width of the pictures that have that many patches. Raises ConfigError where they are not square grids."""
     side = math.isqrt(preset.patches)
     if side * side != preset.patches:

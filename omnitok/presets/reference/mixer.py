@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar, Self
 
 from msgspec import Meta
 
+from ...errors import ConfigError
 from ...model import Model, Stream
 from ...nn.initial import Constant, Initial, Normal, Xavier
 from ...nn.mixers import MLP
@@ -18,7 +19,7 @@ from ...nn.tokenmlp import TokenMLP
 from ...tokenizer import Channel
 from ...weights import Reference, Rule, Shape, Size, affine
 from ._config import require
-from ._patches import check_patch, patch_channel, timm_fields, timm_mixer_keys
+from ._patches import SIZES, check_patch, patch_channel, timm_fields, timm_keys
 
 PATCHES = {"patches": patch_channel((3, 16, 16))}
 CUT = 0.87962566103423978
@@ -111,3 +112,17 @@ class MLPMixer(Reference, frozen=True, kw_only=True):
 
     def to_config(self, bound: Mapping[str, Channel]) -> dict[str, Any]:
         return timm_mixer_keys(self, bound["patches"])
+
+
+def timm_mixer_keys(preset: MLPMixer, channel: Channel) -> dict[str, Any]:
+    """timm's configuration. Raises ConfigError for a width, depth or patch that none of its architectures has."""
+    _, p, q = preset.patch
+    size = {"dim": preset.dim, "depth": preset.depth}
+    name = next((n for n, fields in SIZES.items() if n.startswith("mixer") and fields == size), None)
+    if name is None or p != q or p not in (16, 32):
+        raise ConfigError(
+            f"timm has no MLP-Mixer of dim {preset.dim}, depth {preset.depth} and patches of {p} x {q}: "
+            "it has S, B and L (512, 8; 768, 12; 1024, 24) of 16 x 16 and 32 x 32"
+        )
+    tokens, hidden = preset.tokens or preset.dim // 2, preset.hidden or 4 * preset.dim
+    return timm_keys(f"{name}{p}_224", preset, channel, {"mlp_ratio": [tokens / preset.dim, hidden / preset.dim]})

@@ -17,8 +17,8 @@ from ...nn.residual import Residual
 from ...nn.steps import INIT_STD, Affine, Axis, Dropout, Learned, Linear
 from ...tokenizer import Channel
 from ...weights import Cat, Reference, Rule, Shape, Size, affine, rule
-from ._config import require
-from ._patches import check_patch, patch_channel, timm_fields, timm_vit_keys, vit_fields, vit_keys
+from ._config import require, write
+from ._patches import KEYS, check_patch, patch_channel, pixels_of, timm_fields, timm_keys, vit_fields
 
 PATCHES = patch_channel((3, 16, 16))
 
@@ -185,3 +185,31 @@ class ViT(Reference, frozen=True, kw_only=True):
         """One file that both libraries read: transformers' keys, and beside them timm's."""
         plain = self.act == "gelu" and self.eps == 1e-6  # timm's files cannot say otherwise
         return {**vit_keys(self), **(timm_vit_keys(self, bound["patches"]) if plain else {})}
+
+
+def vit_keys(preset: ViT) -> dict[str, Any]:
+    """transformers' configuration from the preset."""
+    bands, p, q = preset.patch
+    return {
+        "model_type": "vit",
+        "architectures": ["ViTForImageClassification" if preset.classes else "ViTModel"],
+        **write(preset.replace(hidden=preset.hidden or 4 * preset.dim), KEYS),
+        "image_size": pixels_of(preset),
+        "patch_size": p if p == q else [p, q],
+        "num_channels": bands,
+        **({"id2label": {str(i): f"LABEL_{i}" for i in range(preset.classes)}} if preset.classes else {}),
+    }
+
+
+def timm_vit_keys(preset: ViT, channel: Channel) -> dict[str, Any]:
+    """timm's configuration: a known architecture, and all that makes this model out of it."""
+    _, p, q = preset.patch
+    given = {
+        "patch_size": p if p == q else [p, q],
+        "embed_dim": preset.dim,
+        "depth": preset.depth,
+        "num_heads": preset.heads,
+        "mlp_ratio": (preset.hidden or 4 * preset.dim) / preset.dim,
+        "qkv_bias": preset.bias,
+    }
+    return timm_keys("vit_base_patch16_224", preset, channel, given)
