@@ -95,7 +95,8 @@ class Session:
         self.cache = Cache(self.documents)
         self.cache.lengths = self.cache.lengths.to(self.device)
         self.ends: list[str | None] = [None] * self.documents
-        self.last = torch.zeros(self.documents, self.model.dim, device=self.device)
+        dtype = next(self.model.parameters()).dtype
+        self.last = torch.zeros(self.documents, self.model.dim, dtype=dtype, device=self.device)
 
     def __len__(self) -> int:
         """Tokens of the longest document."""

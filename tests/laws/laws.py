@@ -140,6 +140,7 @@ def cached_equals_full(
     parts: Sequence[Sequence[TokenSequence]],
     attend: Mapping[str, str] | None = None,
     memory: Mapping[str, Sequence[TokenSequence]] | None = None,
+    tolerance: float = TOLERANCE,
 ) -> None:
     """Documents fed piece by piece to one session give the last rows that a full pass over the same tokens gives.
 
@@ -156,7 +157,9 @@ def cached_equals_full(
         for i, sequence in enumerate(so_far):
             if len(sequence):
                 others = {name: sequences[i] for name, sequences in memory.items()}
-                close(session.last[i], last_row(model, sequence, attend, others), f"document {i} after {turn + 1} pieces")
+                close(
+                    session.last[i], last_row(model, sequence, attend, others), f"document {i} after {turn + 1} pieces", tolerance
+                )
 
 
 @torch.no_grad()
