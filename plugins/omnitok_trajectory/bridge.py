@@ -13,7 +13,7 @@ from typing import Annotated, Any, ClassVar
 import msgspec
 import numpy as np
 
-from omnitok.data import Sample, check_split, hold_out
+from omnitok.data import Sample
 from omnitok.errors import InputError
 
 from .datasets import Episodes
@@ -44,8 +44,8 @@ class Bridge(Episodes, frozen=True, kw_only=True):
     def episodes(self) -> Sequence[Episode]:
         return tuple(sample["episode"] for sample in _load(str(find(self.path)), self.camera))
 
-    def split(self, name: str) -> Sequence[Sample]:
-        return hold_out(_load(str(find(self.path)), self.camera), check_split(self, name))
+    def samples(self) -> Sequence[Sample]:
+        return _load(str(find(self.path)), self.camera)
 
     def metadata(self) -> dict[str, Any]:
         return self.about(None, _STATE if self.camera is None else _PICTURE, _STATE)

@@ -1,4 +1,4 @@
-"""The trajectory tokenizer: three tokens per step (return-to-go, observation, action) that share the axis `step`.
+"""The trajectory tokenizer: tokens of each step (return-to-go where wanted, observation, action) that share the axis `step`.
 
 Shape letters: T steps, M = T or T + 1 observations.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self, cast
 
 import msgspec
 import numpy as np
@@ -33,17 +33,25 @@ PARTS = ("return_to_go", "observation", "action")
 DEFAULT_ENV = "CartPole-v1"
 
 
+class _Unit:
+    """Tokens per step: of a tokenizer, or of one with every field at its default."""
+
+    def __get__(self, tokenizer: TrajectoryTokenizer | None, cls: type | None = None) -> int:
+        return len(PARTS if tokenizer is None else tokenizer.parts)
+
+
 class TrajectoryTokenizer(Tokenizer, frozen=True, kw_only=True):
     """Episodes of one environment as return-to-go, observation and action tokens, three per step, interleaved.
 
     The return-to-go of step t is the undiscounted sum of the rewards from t on. T + 1 known observations close with a
-    return-to-go of 0 and the last observation, so an episode has 3 T or 3 T + 2 tokens; one of 0 steps has 2.
+    return-to-go of 0 and the last observation, so an episode has 3 T or 3 T + 2 tokens; one of 0 steps has 2. Without
+    `returns` a step is two tokens and an episode 2 T or 2 T + 1.
     Spaces come from the fields, else from the dataset, else from `env`.
     """
 
     name: ClassVar[str] = "trajectory"
     round_trip: ClassVar[RoundTrip] = Exact()
-    unit: ClassVar[int] = 3
+    unit: ClassVar[int] = cast(int, _Unit())
 
     env: Annotated[str | None, msgspec.Meta(description=f"gymnasium id whose spaces are used (none: {DEFAULT_ENV})")] = None
     observation_space: Annotated[
@@ -53,6 +61,7 @@ class TrajectoryTokenizer(Tokenizer, frozen=True, kw_only=True):
     action_space: Annotated[
         dict[str, Any] | None, msgspec.Meta(description='action space, such as { type = "Discrete", n = 2 }; goes before env')
     ] = None
+    returns: Annotated[bool, msgspec.Meta(description="whether returns-to-go are tokens; without them a step is two")] = True
     max_steps: Annotated[int, msgspec.Meta(description="longest episode, and rows of the step table", ge=1)] = 1024
     max_bytes: Annotated[int, msgspec.Meta(description="largest .npz file, unpacked, in bytes", ge=1)] = 1 << 28
 
@@ -65,6 +74,11 @@ class TrajectoryTokenizer(Tokenizer, frozen=True, kw_only=True):
                 parse(getattr(self, field), field)
 
     # -- what the tokens hold
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """What the tokens of a step hold, in order."""
+        return PARTS if self.returns else PARTS[1:]
 
     @property
     def observations(self) -> Codec:
@@ -84,17 +98,19 @@ class TrajectoryTokenizer(Tokenizer, frozen=True, kw_only=True):
         known = json.loads(self.state) if self.state else {}
         returns = known.get("return_to_go", {"mean": [0.0], "std": [1.0]})
         axes = (Axis("step", self.max_steps + 1),)
-        return {
-            self.channel("return_to_go"): Channel(width=(1,), mean=returns["mean"][0], std=returns["std"][0], axes=axes),
-            self.channel("observation"): Channel(**self.observations.channel(known.get("observation")), axes=axes),
-            self.channel("action"): Channel(**self.actions.channel(known.get("action")), axes=axes),
+        channels = {
+            "return_to_go": Channel(width=(1,), mean=returns["mean"][0], std=returns["std"][0], axes=axes),
+            "observation": Channel(**self.observations.channel(known.get("observation")), axes=axes),
+            "action": Channel(**self.actions.channel(known.get("action")), axes=axes),
         }
+        return {self.channel(part): channels[part] for part in self.parts}
 
     def fit(self, samples: Iterable[Episode]) -> Self:
         """Means and deviations of the returns-to-go and of numbers in observations and actions."""
-        moments = {part: Moments() for part in PARTS}
+        moments = {part: Moments() for part in self.parts}
         for episode in samples:
-            moments["return_to_go"].add(returns_to_go(episode)[:, None])
+            if self.returns:
+                moments["return_to_go"].add(returns_to_go(episode)[:, None])
             for part, codec, tree in self._trees(episode):
                 if codec.kind == "features":
                     moments[part].add(flatten(codec.space, tree, part))
@@ -112,15 +128,16 @@ class TrajectoryTokenizer(Tokenizer, frozen=True, kw_only=True):
         returns = returns_to_go(raw)[:seen]
         meta: dict[str, Any] = {"steps": steps, "final": seen > steps, "terminated": raw.terminated, "truncated": raw.truncated}
         meta["reward_dtype"] = str(raw.rewards.dtype)
-        if not np.array_equal(_differences(returns, steps).astype(raw.rewards.dtype), raw.rewards):
+        told = self.returns and np.array_equal(_differences(returns, steps).astype(raw.rewards.dtype), raw.rewards)
+        if not told:
             meta["rewards"] = raw.rewards.tolist()
         step = torch.arange(seen)
-        spans = [self._span("return_to_go", None, torch.from_numpy(returns)[:, None], step, meta)]
+        spans = [self._span("return_to_go", None, torch.from_numpy(returns)[:, None], step, meta)] if self.returns else []
         for part, codec, tree in self._trees(raw):
             if tree_len(tree):
                 content = codec.content(tree, f"{part}s")
                 spans.append(self._span(part, codec, content, step[: len(content)], meta))
-        return TokenSequence(tuple(s.replace(index=3 * s.axes["step"] + j) for j, s in enumerate(spans)))
+        return TokenSequence(tuple(s.replace(index=self.unit * s.axes["step"] + j) for j, s in enumerate(spans)))
 
     def _span(self, part: str, codec: Codec | None, content: Tensor, step: Tensor, meta: Mapping[str, Any]) -> Span:
         ids, features = (content, None) if codec is not None and codec.kind != "features" else (None, content)
@@ -144,20 +161,20 @@ class TrajectoryTokenizer(Tokenizer, frozen=True, kw_only=True):
     def decode(self, tokens: TokenSequence) -> Episode:
         """Tokens -> the episode. Raises InputError for a cropped sequence and for parts that do not fit together."""
         spans = self.whole(tokens)
-        for part in ("return_to_go", "observation"):
+        for part in self.parts[:-1]:
             if part not in spans:
                 raise InputError(f"no {part} tokens: an episode needs them")
         observed, meta = spans["observation"], spans["observation"].meta
         steps = len(spans["action"]) if "action" in spans else 0
-        if len(spans["return_to_go"]) != len(observed) or len(observed) not in (steps, steps + 1):
-            raise InputError(
-                f"{len(spans['return_to_go'])} returns-to-go, {len(observed)} observations and {steps} actions are no episode"
-            )
+        returns = spans["return_to_go"].content if self.returns else None
+        if len(observed) not in (steps, steps + 1) or (returns is not None and len(returns) != len(observed)):
+            counted = "" if returns is None else f"{len(returns)} returns-to-go, "
+            raise InputError(f"{counted}{len(observed)} observations and {steps} actions are no episode")
         actions = spans["action"].content if steps else self._no_actions()
         return Episode(
             self.observations.tree(observed.content),
             self.actions.tree(actions),
-            _rewards(spans["return_to_go"].content, steps, meta),
+            _rewards(returns, steps, meta),
             meta.get("terminated", False),
             meta.get("truncated", False),
         )
@@ -168,25 +185,30 @@ class TrajectoryTokenizer(Tokenizer, frozen=True, kw_only=True):
 
     def place(self, k: int, meta: Mapping[str, Any]) -> tuple[str, dict[str, Any]] | None:
         """Channel and step of token k; `meta` may say the number of `steps` and the `step` at which it begins."""
-        if "steps" in meta and k >= 3 * meta["steps"] + 2 * bool(meta.get("final")):
+        unit = self.unit
+        if "steps" in meta and k >= unit * meta["steps"] + (unit - 1) * bool(meta.get("final")):
             return None
-        return self.channel(PARTS[k % 3]), {"step": meta.get("step", 0) + k // 3}
+        return self.channel(self.parts[k % unit]), {"step": meta.get("step", 0) + k // unit}
 
     def count(self, raw: Episode) -> int:
         steps, seen = self._lengths(raw)
-        return 2 * seen + steps
+        return (self.unit - 1) * seen + steps
 
     # -- one step at a time, while environments run
 
     def step_tokens(self, returns_to_go: Sequence[float], observations: Sequence[Any], step: int) -> list[TokenSequence]:
-        """What each episode knows before its action of `step`: two tokens. Observations are rows as environments give them."""
+        """What each episode knows before its action of `step`: two tokens, or one without `returns`.
+
+        Observations are rows as environments give them.
+        """
         codec, at = self.observations, torch.tensor([step])
         content = codec.content(stack(observations, codec.space), "observations", cast=True)
+        seen = [TokenSequence((self._span("observation", codec, o, at, {}),)) for o in content.split(1)]
+        if not self.returns:
+            return seen
         returns = torch.tensor(returns_to_go, dtype=torch.float32)[:, None]
-        return [
-            TokenSequence((self._span("return_to_go", None, r, at, {}), self._span("observation", codec, o, at, {})))
-            for r, o in zip(returns.split(1), content.split(1), strict=True)
-        ]
+        asked = [TokenSequence((self._span("return_to_go", None, r, at, {}),)) for r in returns.split(1)]
+        return [r + o for r, o in zip(asked, seen, strict=True)]
 
     def action_tokens(self, actions: Sequence[Any], step: int) -> list[TokenSequence]:
         """The action that each episode took at `step`: one token."""
@@ -215,11 +237,11 @@ class TrajectoryTokenizer(Tokenizer, frozen=True, kw_only=True):
         return random_episodes(self.observations.space, self.actions.space, seed)
 
     def show(self, raw: Episode, tokens: TokenSequence) -> Picture:
-        """Three rows (return-to-go, observation, action), one column per step."""
-        rows: list[list[str]] = [[], [], []]
+        """A row of each part (return-to-go, observation, action), one column per step."""
+        rows: list[list[str]] = [[] for _ in self.parts]
         marks: list[Any] = [None] * len(tokens)
         for span, places in zip(tokens.spans, tokens.places, strict=True):
-            row = PARTS.index(span.channel.partition("/")[2])
+            row = self.parts.index(span.channel.partition("/")[2])
             rows[row] = [_label(x) for x in span.content]
             for column, place in enumerate(places.tolist()):
                 marks[place] = (row, column)
@@ -245,10 +267,15 @@ def _differences(returns: np.ndarray, steps: int) -> np.ndarray:
     return -np.diff(np.append(returns.astype(np.float64), 0.0))[:steps]
 
 
-def _rewards(returns: Tensor, steps: int, meta: Mapping[str, Any]) -> np.ndarray:
-    """[steps] rewards: those kept in the meta where differences of returns-to-go do not give them back."""
+def _rewards(returns: Tensor | None, steps: int, meta: Mapping[str, Any]) -> np.ndarray:
+    """[steps] rewards: those kept in the meta where differences of returns-to-go do not give them back.
+
+    Raises InputError where there are neither.
+    """
     rewards = meta.get("rewards")
-    kept = _differences(returns[:, 0].cpu().numpy(), steps) if rewards is None else np.array(rewards)
+    if rewards is None and returns is None:
+        raise InputError("these tokens hold no return-to-go and their meta no rewards, so the rewards are not known")
+    kept = np.array(rewards) if rewards is not None or returns is None else _differences(returns[:, 0].cpu().numpy(), steps)
     return kept.astype(meta.get("reward_dtype", "float32"))
 
 

@@ -23,9 +23,11 @@ from omnitok_trajectory.spaces import BOX_DTYPES, parse, width
 from omnitok_trajectory.tokenizer import TrajectoryTokenizer, returns_to_go
 
 from omnitok.batch import Schema, collate
+from omnitok.checks import check_plugin
 from omnitok.config import from_plain, to_plain
 from omnitok.errors import ConfigError, InputError
 from omnitok.nn.steps import Pipeline, Step
+from omnitok.sequence import TokenSequence
 
 PENDULUM = {"env": "Pendulum-v1"}
 shapes = st.lists(st.integers(1, 3), max_size=3).map(tuple)
@@ -76,9 +78,9 @@ def episode(steps: int = 5, final: bool = True, **more: Any) -> Episode:
 
 
 @settings(deadline=None, max_examples=60)
-@given(observed=any_space, acted=any_space, seed=st.integers(0, 99))
-def test_every_space_comes_back_exactly(observed: gym.Space, acted: gym.Space, seed: int) -> None:
-    tokenizer = tokenizer_of(observed, acted)
+@given(observed=any_space, acted=any_space, seed=st.integers(0, 99), returns=st.booleans())
+def test_every_space_comes_back_exactly(observed: gym.Space, acted: gym.Space, seed: int, returns: bool) -> None:
+    tokenizer = tokenizer_of(observed, acted, returns=returns)
     for raw in tokenizer.samples(seed):
         tokens = tokenizer.encode(raw)
         assert tokenizer.decode(tokens) == raw
@@ -164,17 +166,18 @@ def test_an_episode_of_no_steps_is_two_tokens() -> None:
 
 
 @settings(deadline=None, max_examples=25)
-@given(steps=st.integers(0, 9), final=st.booleans())
-def test_place_agrees_with_encode(steps: int, final: bool) -> None:
+@given(steps=st.integers(0, 9), final=st.booleans(), returns=st.booleans())
+def test_place_agrees_with_encode(steps: int, final: bool, returns: bool) -> None:
     if steps + final == 0:
         return
-    tokenizer = TrajectoryTokenizer().named("cartpole")
+    tokenizer = TrajectoryTokenizer(returns=returns).named("cartpole")
     tokens = tokenizer.encode(episode(steps, final))
     for span, places in zip(tokens.spans, tokens.places, strict=True):
         for i, place in enumerate(places.tolist()):
             assert tokenizer.place(place, span.meta) == (span.channel, {"step": int(span.axes["step"][i])})
     assert tokenizer.place(len(tokens), tokens.spans[0].meta) is None
-    assert tokenizer.place(7, {"step": 10}) == ("cartpole/observation", {"step": 12})
+    at = 7 if returns else 4
+    assert tokenizer.place(at, {"step": 10}) == ("cartpole/observation", {"step": 12})
 
 
 def test_return_to_go_stands_before_its_observation_and_action() -> None:
@@ -217,6 +220,27 @@ def test_environments_live_side_by_side() -> None:
     assert len(channels) == 6
     batch = collate([both, both[:7]], Schema(dict.fromkeys(channels, "causal"), {"step": 0}))
     assert len(batch) == len(both) + 7 and batch.streams["main"].layout.axes["step"].min() == 0
+
+
+def test_without_returns_a_step_is_its_observation_and_action() -> None:
+    tokenizer, raw = TrajectoryTokenizer(returns=False), episode(4)
+    assert (TrajectoryTokenizer.unit, TrajectoryTokenizer().unit, tokenizer.unit) == (3, 3, 2)
+    tokens, full = tokenizer.encode(raw), TrajectoryTokenizer().encode(raw)
+    assert tokens.channels == ("trajectory/observation", "trajectory/action") == tuple(tokenizer.channels())
+    assert len(tokens) == 9 == tokenizer.count(raw) and len(full) == 14
+    for t in range(4):
+        both = [tokens[2 * t : 2 * t + 2], full[3 * t + 1 : 3 * t + 3]]
+        assert [torch.equal(a.content, b.content) for a, b in zip(*(x.spans for x in both), strict=True)] == [True, True]
+    fitted = tokenizer.fit([raw])
+    assert fitted.channels() == {k: v for k, v in TrajectoryTokenizer().fit([raw]).channels().items() if "return" not in k}
+    bare = TokenSequence(tuple(s.replace(meta={"steps": 4, "final": True}) for s in tokens.spans))
+    with pytest.raises(InputError, match="the rewards are not known"):
+        tokenizer.decode(bare)
+
+
+def test_without_returns_the_laws_hold() -> None:
+    found = check_plugin(TrajectoryTokenizer(returns=False))
+    assert len(found) > 10 and [str(f) for f in found if not f.ok] == []
 
 
 # -- what is refused
@@ -318,14 +342,15 @@ def test_one_hot_columns_and_bounded_actions_keep_their_scale() -> None:
 
 
 def test_steps_of_a_rollout_are_the_tokens_of_the_episode() -> None:
-    for fields in ({}, PENDULUM):
+    for fields in ({}, PENDULUM, {"returns": False}, {**PENDULUM, "returns": False}):
         tokenizer = TrajectoryTokenizer(**fields)
         raw = tokenizer.samples()[2]
         whole, returns = tokenizer.encode(raw), returns_to_go(raw)
         for t in range(len(raw)):
             before = tokenizer.step_tokens(returns[t : t + 1], raw.observations[t : t + 1], t)[0]
             after = tokenizer.action_tokens(raw.actions[t : t + 1], t)[0]
-            for span, place in zip((*before.spans, *after.spans), range(3 * t, 3 * t + 3), strict=True):
+            places = range(tokenizer.unit * t, tokenizer.unit * (t + 1))
+            for span, place in zip((*before.spans, *after.spans), places, strict=True):
                 same = whole[place : place + 1].spans[0]
                 assert (span.channel, dict(span.axes)) == (same.channel, dict(same.axes))
                 assert torch.equal(span.content, same.content)

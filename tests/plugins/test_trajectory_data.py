@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from omnitok_trajectory.bridge import Bridge
+from omnitok_trajectory.datasets import best_of
 from omnitok_trajectory.episode import Episode
 from omnitok_trajectory.files import EpisodeFile
 from omnitok_trajectory.minari import MinariEpisodes, aligned
@@ -76,6 +77,28 @@ def test_scripted_episodes_are_deterministic_mixed_and_split_by_episode() -> Non
     assert dataset.weights("eval") == [len(s["episode"]) for s in held]
     with pytest.raises(ConfigError, match="no split 'test'"):
         dataset.split("test")
+
+
+def test_the_best_share_is_taken_of_the_training_episodes_only() -> None:
+    whole, best = CartPoleMix(count=60), CartPoleMix(count=60, best=0.1)
+    train, kept = ([s["episode"] for s in d.split("train")] for d in (whole, best))
+    assert len(kept) == 5 and kept == [e for e in train if any(e is k for k in kept)]
+    assert min(e.rewards.sum() for e in kept) >= max(e.rewards.sum() for e in train if not any(e is k for k in kept))
+    assert best.split("eval") == whole.split("eval")
+    assert list(best.weights("train")) == [len(e) for e in kept]
+    assert {k: v for k, v in best.metadata().items() if k not in whole.metadata()} == {
+        "best": 0.1,
+        "best_episodes": 5,
+        "best_lowest_return": 500.0,
+    }
+    assert len(CartPoleMix(count=3, best=0.01).split("train")) == 1
+
+
+def test_of_equal_returns_the_first_episode_is_kept() -> None:
+    rows = np.zeros((2, 4), np.float32), np.zeros(2, np.int64)
+    samples = [{"episode": Episode(*rows, np.array([value, 0.0]))} for value in (1, 3, 3, 2)]
+    assert [s is samples[1] for s in best_of(samples, 0.25)] == [True]
+    assert [i for i, s in enumerate(samples) for k in best_of(samples, 0.75) if k is s] == [1, 2, 3]
 
 
 def _arguments(dataset: CartPoleMix) -> tuple[Any, int, int]:
