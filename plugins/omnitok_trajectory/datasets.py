@@ -15,9 +15,10 @@ from .episode import Episode
 class Episodes(Dataset, frozen=True, kw_only=True):
     """Samples `{"episode": Episode}`; every tenth episode of a seeded shuffle is held out for "eval"."""
 
-    best: Annotated[
-        float | None, msgspec.Meta(description="share of the training episodes that is kept, highest returns first", gt=0, le=1)
-    ] = None
+    best: (
+        Annotated[float, msgspec.Meta(description="share of the training episodes kept, highest returns first", gt=0, le=1)]
+        | None
+    ) = None
 
     def episodes(self) -> Sequence[Episode]:
         """All episodes, always in the same order."""

@@ -23,6 +23,7 @@ from omnitok_trajectory.rollout import FIRST_SEED, ModelPolicy, Tracking, rollou
 from omnitok_trajectory.scripted import CartPoleMix, PendulumMix, balance, mixed
 from omnitok_trajectory.tokenizer import TrajectoryTokenizer
 
+from omnitok import load_plugins
 from omnitok.errors import ConfigError, InputError
 from omnitok.sequence import TokenSequence
 
@@ -92,6 +93,9 @@ def test_the_best_share_is_taken_of_the_training_episodes_only() -> None:
         "best_lowest_return": 500.0,
     }
     assert len(CartPoleMix(count=3, best=0.01).split("train")) == 1
+    assert load_plugins(only=["trajectory"]).dataset("trajectory/cartpole-mix", count=60, best=0.1) == best
+    with pytest.raises(ConfigError, match="best"):
+        load_plugins(only=["trajectory"]).dataset("trajectory/cartpole-mix", best=0)
 
 
 def test_of_equal_returns_the_first_episode_is_kept() -> None:
