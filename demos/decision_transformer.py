@@ -10,19 +10,19 @@ import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import cyclopts
 import numpy as np
 from _results import data_hash, fresh, versions
 from cyclopts import Parameter
-from omnitok_trajectory.rollout import ModelPolicy, Tracking, rollout
+from omnitok_trajectory.rollout import ModelPolicy, rollout
+from omnitok_trajectory.tracking import Tracking
 from rich.console import Console
 from rich.table import Table
 
 from omnitok import load_plugins, load_run
 from omnitok.batch import Document
-from omnitok.generate import Sampler
 from omnitok.recipe import load_recipe
 from omnitok.run import Run
 from omnitok.train import train
@@ -69,12 +69,7 @@ def trained(seed: int, steps: int | None, out: Path) -> Run:
 def track(run: Run, seed: int, episodes: int) -> Tracking:
     """Play every target, all episodes side by side behind one cache."""
     tokenizer, task = run.tokenizers["cartpole"], run.recipe.task("balance")
-    head = tokenizer.channel("action")
-
-    def session(n: int) -> Any:
-        return run.session(n, context=task.context, unit=tokenizer.unit, attend={head: "causal"})
-
-    policy = ModelPolicy(tokenizer, session, Sampler(1.0, seed=seed))  # type: ignore[arg-type]
+    policy = ModelPolicy(tokenizer, run.model, task.context, seed=seed)  # type: ignore[arg-type]
     return rollout(policy, "CartPole-v1", TARGETS, episodes)
 
 

@@ -1,22 +1,24 @@
-"""Rolling a policy out: every target and start state side by side, and how far achieved returns follow asked ones.
-
-Shape letters: G targets, n episodes in all.
-"""
+"""Rolling a policy out: every target and start state side by side. Shape letters: n episodes in all, m of them running."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from omnitok.errors import ConfigError
+from omnitok.model import Transformer
 from omnitok.sequence import TokenSequence
 
 from .environments import make
+from .episode import tree_row
+from .flatten import stack
 from .tokenizer import TrajectoryTokenizer
+from .tracking import Tracking
+from .window import Window
 
 FIRST_SEED = 1_000_000
 """Start states of evaluation; data sets stay below."""
@@ -32,97 +34,67 @@ class Policy(Protocol):
         """One action for each of `rows`, the episodes that still run."""
 
 
-class Session(Protocol):
-    """What a policy needs of a generation session of n documents."""
-
-    def feed(self, tokens: Sequence[TokenSequence | None]) -> Any:
-        """Append tokens; None leaves a document as it is."""
-
-    def ask(self, head: str) -> Tensor:
-        """The head's answers [n, ...]."""
-
-
 class ModelPolicy:
     """A trained model that is asked for the next action behind each observation.
 
-    `session(n)` opens a session of n documents; `pick` turns logits [m, V] into ids [m]. Sample: the best answer hides
-    what the return-to-go asks for, because it follows the most common action whatever the target.
+    Actions of discrete spaces are drawn, each episode with numbers of its own: `greedy` takes the best, which hides
+    what the return-to-go asks for, because it follows the most common action whatever the target. Continuous actions are
+    what the model answers. `context`, `attend`, `prompt` and `banded` as in `Window`.
     """
 
     def __init__(
-        self, tokenizer: TrajectoryTokenizer, session: Callable[[int], Session], pick: Callable[[Tensor], Tensor] | None = None
+        self,
+        tokenizer: TrajectoryTokenizer,
+        model: Transformer,
+        context: int | None = None,
+        attend: Mapping[str, str] | None = None,
+        seed: int = 0,
+        greedy: bool = False,
+        prompt: TokenSequence | None = None,
+        banded: bool = False,
     ) -> None:
-        self.tokenizer, self.open, self.pick = tokenizer, session, pick
+        self.tokenizer, self.seed, self.greedy = tokenizer, seed, greedy
         self.head = tokenizer.channel("action")
         self.channel = tokenizer.channels()[self.head]
-        if self.channel.vocab is not None and pick is None:
-            raise ConfigError("a policy over discrete actions needs `pick`, such as a seeded sampler")
+        self.observations, self.actions = tokenizer.observations, tokenizer.actions
+        parts = [s.channel for s in tokenizer.step_tokens([0.0], [tree_row(tokenizer.samples()[0].observations, 0)], 0)[0].spans]
+        self.window = Window(model, parts, self.head, context, attend, prompt, banded)
 
     def reset(self, n: int) -> None:
-        self.session, self.count, self.step = self.open(n), n, 0
-        self.taken: dict[int, TokenSequence] = {}
+        self.window.begin(n)
+        self.rows = list(range(n))
+        self.taken: Tensor | None = None
+        self.draws = [np.random.default_rng((self.seed, row)) for row in range(n)]
 
     def act(self, rows: Sequence[int], returns_to_go: np.ndarray, observations: Sequence[Any]) -> list[Any]:
-        parts: list[TokenSequence | None] = [None] * self.count
-        for row, now in zip(rows, self.tokenizer.step_tokens(returns_to_go.tolist(), observations, self.step), strict=True):
-            parts[row] = self.taken[row] + now if row in self.taken else now
-        self.session.feed(parts)
-        answers = self.session.ask(self.head)[list(rows)].cpu()
-        chosen = self.channel.raw(answers) if self.channel.vocab is None or self.pick is None else self.pick(answers)
+        if len(rows) < len(self.rows):
+            place = {row: i for i, row in enumerate(self.rows)}
+            kept = [place[row] for row in rows]
+            self.window.select(kept)
+            self.rows, self.taken = list(rows), None if self.taken is None else self.taken[kept]
+        answers = self.window.answer(self._new(returns_to_go, observations)).cpu()
+        chosen = self._chosen(answers)
         actions = self.tokenizer.decode_actions(chosen)
-        self.taken = dict(zip(rows, self.tokenizer.action_tokens(actions, self.step), strict=True))
-        self.step += 1
+        codec = self.actions
+        self.taken = chosen if codec.kind == "id" else codec.content(stack(actions, codec.space), "actions", cast=True)
         return actions
 
+    def _new(self, returns_to_go: np.ndarray, observations: Sequence[Any]) -> dict[str, Tensor]:
+        codec, channel = self.observations, self.tokenizer.channel
+        new = {channel("observation"): codec.content(stack(observations, codec.space), "observations", cast=True)}
+        if channel("return_to_go") in self.window.before:
+            new[channel("return_to_go")] = torch.from_numpy(np.asarray(returns_to_go, np.float32))[:, None]
+        return new if self.taken is None else {**new, self.head: self.taken}
 
-@dataclass(frozen=True)
-class Tracking:
-    """Achieved returns [G, episodes] for asked targets [G] in one environment."""
-
-    env: str
-    targets: tuple[float, ...]
-    returns: np.ndarray
-
-    @property
-    def means(self) -> np.ndarray:
-        """[G] mean return of each target."""
-        return self.returns.mean(1)
-
-    @property
-    def pearson(self) -> float:
-        """Correlation of targets and mean returns; NaN where one of them is the same throughout."""
-        spread = np.std(self.targets) * np.std(self.means)
-        centred = np.asarray(self.targets) - np.mean(self.targets)
-        return float((centred * (self.means - self.means.mean())).mean() / spread) if spread > 0 else float("nan")
-
-    @property
-    def slope(self) -> float:
-        """Growth of the mean return per asked return (least squares); NaN for a single target."""
-        centred = np.asarray(self.targets) - np.mean(self.targets)
-        square = float((centred**2).sum())
-        return float((centred * self.means).sum() / square) if square > 0 else float("nan")
-
-    def interval(self, level: float = 0.95, draws: int = 2000, seed: int = 0) -> np.ndarray:
-        """[G, 2] bootstrap interval of each mean, over episodes."""
-        size = self.returns.shape[1]
-        picked = np.random.default_rng(seed).integers(0, size, (draws, size))
-        means = self.returns[:, picked].mean(2)
-        return np.quantile(means, [(1 - level) / 2, (1 + level) / 2], axis=1).T
-
-    def __str__(self) -> str:
-        rows = [
-            f"{target:>10g} {mean:>10.1f}   [{low:.1f}, {high:.1f}]"
-            for target, mean, (low, high) in zip(self.targets, self.means, self.interval(), strict=True)
-        ]
-        head = f"{self.env}: {self.returns.shape[1]} episodes per target"
-        return "\n".join(
-            [
-                head,
-                f"{'asked':>10} {'achieved':>10}   95 % interval",
-                *rows,
-                f"Pearson {self.pearson:.3f}, slope {self.slope:.2f}",
-            ]
-        )
+    def _chosen(self, answers: Tensor) -> Tensor:
+        """Raw features [m, C], or ids [m]: the best, or drawn by inverting the distribution function."""
+        if self.channel.vocab is None:
+            return self.channel.raw(answers)
+        if self.greedy:
+            return answers.argmax(-1)
+        drawn = torch.tensor([self.draws[row].random() for row in self.rows], dtype=torch.float64)
+        mass = answers.double().softmax(-1).cumsum(-1)
+        return torch.searchsorted(mass, drawn[:, None])[:, 0].clamp(max=answers.shape[-1] - 1)
 
 
 def rollout(

@@ -12,20 +12,19 @@ from typing import Any
 import gymnasium
 import numpy as np
 import pytest
-import torch
 from omnitok_trajectory.bridge import Bridge
 from omnitok_trajectory.datasets import best_of
 from omnitok_trajectory.episode import Episode
 from omnitok_trajectory.files import EpisodeFile
 from omnitok_trajectory.minari import MinariEpisodes, aligned
 from omnitok_trajectory.npz import read_arrays
-from omnitok_trajectory.rollout import FIRST_SEED, ModelPolicy, Tracking, rollout
+from omnitok_trajectory.rollout import FIRST_SEED, rollout
 from omnitok_trajectory.scripted import CartPoleMix, PendulumMix, balance, mixed
 from omnitok_trajectory.tokenizer import TrajectoryTokenizer
+from omnitok_trajectory.tracking import Tracking
 
 from omnitok import load_plugins
 from omnitok.errors import ConfigError, InputError
-from omnitok.sequence import TokenSequence
 
 
 def concatenated(episodes: Sequence[Episode]) -> dict[str, np.ndarray]:
@@ -315,43 +314,6 @@ def test_pearson_and_slope_are_those_of_numpy() -> None:
     assert np.isclose(tracking.slope, np.polyfit(tracking.targets, returns.mean(1), 1)[0])
     low, high = tracking.interval().T
     assert (low < tracking.means).all() and (tracking.means < high).all()
-
-
-class Documents:
-    """A session that keeps what it is fed and answers with fixed logits."""
-
-    def __init__(self, n: int, answers: torch.Tensor) -> None:
-        self.held, self.answers = [TokenSequence() for _ in range(n)], answers
-
-    def feed(self, tokens: Sequence[TokenSequence | None]) -> None:
-        self.held = [h if t is None else h + t for h, t in zip(self.held, tokens, strict=True)]
-
-    def ask(self, head: str) -> torch.Tensor:
-        assert head.endswith("/action")
-        return self.answers.expand(len(self.held), -1)
-
-
-@pytest.mark.parametrize("env", ["CartPole-v1", "Pendulum-v1"])
-def test_a_model_policy_feeds_whole_episodes(env: str) -> None:
-    tokenizer = TrajectoryTokenizer(env=env)
-    answers = torch.tensor([0.0, 1.0]) if env == "CartPole-v1" else torch.tensor([0.5])
-    opened: list[Documents] = []
-
-    def session(n: int) -> Documents:
-        opened.append(Documents(n, answers))
-        return opened[-1]
-
-    policy = ModelPolicy(tokenizer, session, pick=lambda logits: logits.argmax(-1))
-    tracking = rollout(policy, env, [20.0, 30.0], 2, max_steps=12)
-    taken = 1 if env == "CartPole-v1" else 1.0  # 0.5 of the bound 2
-    for held, target in zip(opened[0].held, (20.0, 20.0, 30.0, 30.0), strict=True):
-        assert (len(held) + 1) % 3 == 0 and len(held) > 20
-        assert float(held.spans[0].content) == target
-        places = [tokenizer.place(k, {}) for k in range(len(held))]
-        assert [(s.channel, {"step": int(s.axes["step"])}) for s in held.spans] == places
-        assert {float(s.content) for s in held.spans if s.channel.endswith("action")} == {taken}
-    falls = [h.spans[0].content - h.spans[3].content for h in opened[0].held]
-    assert tracking.returns.shape == (2, 2) and all(float(f) == 1.0 for f in falls) == (env == "CartPole-v1")
 
 
 # -- the data folder

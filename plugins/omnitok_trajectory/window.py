@@ -1,0 +1,158 @@
+"""The model's side of a rollout: what the last steps of every episode were, and what a head answers behind them.
+
+All episodes stand at the same step, so a step is one batch of equal documents whose structure is made once and filled
+with new content. Shape letters: n episodes, K steps of the context.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from omnitok.batch import Ask, Document, PackedBatch, collate
+from omnitok.errors import ConfigError
+from omnitok.model import Transformer
+from omnitok.nn.attention import Attention
+from omnitok.nn.cache import Cache
+from omnitok.sequence import Span, TokenSequence
+from omnitok.session import refuse_unsteppable
+
+
+@dataclass(frozen=True)
+class Template:
+    """Equal documents whose content and steps are replaced."""
+
+    batch: PackedBatch
+    step: Tensor
+    """[N] steps as if the first one were 0; -1 where a token has none"""
+    last: Tensor
+    """[n] row of the last token of every document"""
+
+
+class Window:
+    """n episodes that grow step by step, read through the model's context.
+
+    While a document fits into `context` tokens its past lies in a cache. Beyond, the last K steps that fit are computed
+    anew for every answer, exactly as a training window of them would be: a cache without its oldest tokens is another
+    computation, since the keys that are left have seen what was dropped. `banded` goes on with the cache: right
+    for a model whose every layer sees a band only, which is how such a model was trained on whole documents.
+    `before` are the channels of a step in front of its action, `prompt` stands in front of every document.
+    """
+
+    def __init__(
+        self,
+        model: Transformer,
+        before: Sequence[str],
+        action: str,
+        context: int | None = None,
+        attend: Mapping[str, str] | None = None,
+        prompt: TokenSequence | None = None,
+        banded: bool = False,
+    ) -> None:
+        refuse_unsteppable(model)
+        self.model, self.action = model.eval(), action
+        self.before = tuple(before)
+        self.attend = dict(attend if attend is not None else {action: "causal"})
+        self.prompt = prompt or TokenSequence()
+        self.device = next(model.parameters()).device
+        self.steps = None if context is None else (context - len(self.prompt) + 1) // (len(self.before) + 1)
+        if self.steps is not None and self.steps < 1:
+            raise ConfigError(f"a context of {context} tokens has no room for a step of {len(self.before)} behind the prompt")
+        self.banded = banded
+        if banded:
+            refuse_unbanded(model)
+
+    def begin(self, n: int) -> None:
+        """n episodes before their first step."""
+        self.n, self.step = n, 0
+        self.cache: Cache | None = Cache(n)
+        self.cache.lengths = self.cache.lengths.to(self.device)
+        self.held: dict[str, deque[Tensor]] = {c: deque(maxlen=self.steps) for c in (*self.before, self.action)}
+        self.templates: dict[str, Template] = {}
+
+    def select(self, rows: Sequence[int]) -> None:
+        """Go on with these episodes only, named by their places among those that are left."""
+        chosen = torch.tensor(rows, dtype=torch.long, device=self.device)
+        self.n, self.templates = len(rows), {}
+        self.held = {c: deque((x[chosen] for x in held), held.maxlen) for c, held in self.held.items()}
+        if self.cache is not None:
+            self.cache.select(chosen)
+
+    @torch.no_grad()
+    def answer(self, new: Mapping[str, Tensor]) -> Tensor:
+        """The action head's answers [n, ...] behind one more step.
+
+        `new` holds for each channel of `before` the content [n, ...] of this step and, from the second step on, for the
+        action channel that of the step before.
+        """
+        new = {c: new[c].to(self.device) for c in (self.action, *self.before) if c in new}
+        if self.steps is None or self.step < self.steps or self.banded:
+            kind, values, shift = "next" if self.step else "first", {c: x[:, None] for c, x in new.items()}, max(0, self.step - 1)
+        if self.steps is not None and not self.banded:
+            for c, x in new.items():
+                self.held[c].append(x)
+            if self.step >= self.steps:
+                kind, values, shift, self.cache = "window", self._window(), self.step + 1 - self.steps, None
+        self.step += 1
+        batch, last = self._filled(kind, values, shift)
+        main = self.model.main
+        hidden = self.model.hidden(batch, self.cache)[main][last]
+        every = torch.arange(self.n, device=self.device)
+        return self.model.answer({main: hidden}, Ask(self.action, every, every, torch.ones(self.n), stream=main))
+
+    def _window(self) -> dict[str, Tensor]:
+        """Channel -> content [n, K, ...] of the last K steps; the action of the last one is not known yet."""
+        found = {c: list(self.held[c]) for c in self.before}
+        acted = list(self.held[self.action])[1:]
+        return {c: torch.stack(x, 1) for c, x in {**found, **({self.action: acted} if acted else {})}.items()}
+
+    def _filled(self, kind: str, values: Mapping[str, Tensor], shift: int) -> tuple[PackedBatch, Tensor]:
+        """The documents of a kind with this content, their steps moved on, and the rows of their last tokens."""
+        if kind not in self.templates:
+            self.templates[kind] = self._template(kind, values)
+        template, main = self.templates[kind], self.model.main
+        stream = template.batch.streams[main]
+        content = dict(stream.content)
+        for c, x in values.items():
+            flat = x.flatten(0, 1)
+            content[c] = content[c].replace(**{"features" if content[c].ids is None else "ids": flat})
+        step = torch.where(template.step < 0, template.step, template.step + shift)
+        layout = stream.layout.replace(axes={**stream.layout.axes, "step": step})
+        return template.batch.replace(streams={main: stream.replace(layout=layout, content=content)}), template.last
+
+    def _template(self, kind: str, values: Mapping[str, Tensor]) -> Template:
+        """Interleaved steps: the first of `next` is an action alone, every other one lacks its action at the end only."""
+        main, unit, behind = self.model.main, len(self.before) + 1, kind == "next"
+        lead = self.prompt if not behind else TokenSequence()
+
+        def spans(row: int) -> TokenSequence:
+            found = []
+            for c, x in values.items():
+                late = c != self.action
+                place = 0 if c == self.action and behind else (self.before.index(c) if late else unit - 1)
+                step = torch.arange(x.shape[1])
+                index = step * unit + place + (behind and late)
+                content = x[row].cpu()
+                ids, features = (None, content) if content.is_floating_point() else (content, None)
+                found.append(Span(c, ids, features, {"step": step + (behind and late)}, index))
+            return lead + TokenSequence(tuple(found))
+
+        documents = [Document({main: spans(row)}, attend=self.attend) for row in range(self.n)]
+        batch = collate(documents, self.model.schema, sort=False)
+        layout = batch.streams[main].layout
+        return Template(
+            batch.replace(streams={main: batch.streams[main]}).to(self.device),
+            layout.axes["step"].to(self.device),
+            (layout.offsets()[1:].long() - 1).to(self.device),
+        )
+
+
+def refuse_unbanded(model: Transformer) -> None:
+    """ConfigError where some layer sees all that came before."""
+    mixers = list(model.config.streams[model.main].mixers())
+    if not all(isinstance(m, Attention) is False or m.window is not None for m in mixers):
+        raise ConfigError("an evicted cache is right for a model whose every attention has a window: this one's see everything")
