@@ -1,0 +1,147 @@
+"""What a Decision Transformer is held against, made of its own recipe: the same data, backbone and head with less to go by.
+
+- dt: the recipe as it is.
+- bc: behaviour cloning, the action from the observation alone: documents of one step without returns.
+- best10: the same on the tenth of the training episodes with the highest returns (%BC).
+- twin: the same transformer and as many steps of context, without returns.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from omnitok import checkpoint
+from omnitok.errors import ConfigError
+from omnitok.plugins import Host
+from omnitok.recipe import Recipe, Task
+from omnitok.run import Run, load_run
+from omnitok.tasks import open_data
+from omnitok.train import train
+
+from .episode import leaves
+from .rollout import ModelPolicy
+from .tokenizer import TrajectoryTokenizer
+
+SHARE = 0.1
+ONE_STEP_ACTIONS = 256
+"""Most actions in an update of models that see one step: every one is a document, and more only cost time."""
+
+
+def subject(recipe: Recipe) -> tuple[Task, str]:
+    """The task of trajectories and its tokenizer's name. Raises ConfigError where there is not exactly one."""
+    found = [
+        (task, instance) for task in recipe.tasks for _, instance, _ in task.fields() if recipe.plugin(instance) == "trajectory"
+    ]
+    if len(found) != 1 or len(recipe.tasks) != 1:
+        raise ConfigError(f"baselines need a recipe of one task with one trajectory in its document, this has {len(found)}")
+    task, instance = found[0]
+    if recipe.config(instance).get("returns") is False:
+        raise ConfigError(f"tokenizer {instance!r} leaves returns out already: give the recipe of the Decision Transformer")
+    return task, instance
+
+
+def itself(recipe: Recipe) -> Recipe:
+    """The recipe, after a look at whether baselines can be made of it."""
+    subject(recipe)
+    return recipe
+
+
+def without_returns(recipe: Recipe) -> Recipe:
+    """The same steps of context and as many windows in an update, two tokens a step."""
+    task, instance = subject(recipe)
+    whole, less = TrajectoryTokenizer.unit, TrajectoryTokenizer(returns=False).unit
+    tokenizers = {**recipe.tokenizers, instance: {**recipe.tokenizers[instance], "returns": False}}
+    context = None if task.context is None else max(less, task.context * less // whole)
+    budget = max(less, recipe.train.budget * less // whole)
+    return recipe.replace(
+        tokenizers=tokenizers,
+        tasks=(task.replace(context=context),),
+        model=_without_condition(recipe, instance),
+        train=recipe.train.replace(budget=budget),
+    )
+
+
+def _without_condition(recipe: Recipe, instance: str) -> dict[str, Any]:
+    """The [model] table; a role for returns is bound to the observation, which has a role of its own and keeps that."""
+    roles = getattr(recipe.preset(), "roles", ())
+    if "condition" not in roles:
+        return recipe.model
+    observation = f"{instance}/observation"
+    channels = {"condition": observation, "observation": observation, "action": f"{instance}/action"}
+    return {**recipe.model, "channels": channels}
+
+
+def one_step(recipe: Recipe) -> Recipe:
+    """Documents of one observation and its action."""
+    less = without_returns(recipe)
+    actions = min(less.train.budget // 2, ONE_STEP_ACTIONS)
+    return less.replace(tasks=(less.tasks[0].replace(context=2),), train=less.train.replace(budget=2 * actions))
+
+
+def best_step(recipe: Recipe) -> Recipe:
+    """`one_step` on the best share of the training episodes."""
+    derived = one_step(recipe)
+    task = derived.tasks[0]
+    return derived.replace(tasks=(task.replace(data={**task.data, "best": SHARE}),))
+
+
+RECIPES: dict[str, Callable[[Recipe], Recipe]] = {
+    "dt": itself,
+    "bc": one_step,
+    "best10": best_step,
+    "twin": without_returns,
+}
+
+
+def data_hash(recipe: Recipe, host: Host) -> str:
+    """sha256 over all training episodes of the recipe's data, whatever share of them it keeps."""
+    task = recipe.tasks[0]
+    whole = task.replace(data={k: v for k, v in task.data.items() if k != "best"})
+    samples = open_data(recipe.replace(tasks=(whole,)), host)[task.name].split(task.split)
+    digest = hashlib.sha256()
+    for sample in samples:
+        episode = sample["episode"]
+        for values in (*leaves(episode.observations), *leaves(episode.actions), episode.rewards):
+            digest.update(f"{values.dtype}{values.shape}".encode() + np.ascontiguousarray(values).tobytes())
+    return digest.hexdigest()
+
+
+def returns_of(recipe: Recipe, host: Host) -> np.ndarray:
+    """[episodes] returns of the training episodes."""
+    task = recipe.tasks[0]
+    samples = open_data(recipe, host)[task.name].split(task.split)
+    return np.array([sample["episode"].rewards.sum() for sample in samples])
+
+
+def env_of(recipe: Recipe, host: Host) -> str:
+    """The environment that the tokenizer or the data names. Raises ConfigError where neither does."""
+    task, instance = recipe.tasks[0], next(iter(recipe.tokenizers))
+    env = recipe.config(instance).get("env") or open_data(recipe, host)[task.name].metadata().get("env")
+    if not env:
+        raise ConfigError(f"neither tokenizer {instance!r} nor the data of task {task.name!r} names an environment: set `env`")
+    return str(env)
+
+
+def trained(recipe: Recipe, folder: Path, host: Host, quiet: bool = False) -> Run:
+    """The recipe's run in that folder: made now, or the finished one that is there.
+
+    Raises ConfigError where another recipe's run is there, or one that was not finished.
+    """
+    if checkpoint.latest(folder) is None:
+        train(recipe, folder, host, quiet=quiet)
+        return load_run(folder)
+    run = load_run(folder)
+    if run.recipe != recipe or run.step != recipe.train.steps:
+        raise ConfigError(f"{folder} holds the run of another recipe, or one of {run.step} steps: choose another --out")
+    return run
+
+
+def policy_of(run: Run, seed: int = 0, greedy: bool = False) -> ModelPolicy:
+    """The run's model as a policy that reads as many steps as it was trained on."""
+    tokenizer = next(t for t in run.tokenizers.values() if isinstance(t, TrajectoryTokenizer))
+    return ModelPolicy(tokenizer, run.model, run.recipe.tasks[0].context, seed=seed, greedy=greedy)
