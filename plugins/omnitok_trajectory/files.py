@@ -17,7 +17,7 @@ from .datasets import Episodes
 from .environments import environment_spaces
 from .episode import Episode, Tree, tree_map
 from .npz import read_episodes
-from .spaces import Dict, Space, Tuple, parse
+from .spaces import Box, Dict, Space, Tuple, parse
 
 
 class EpisodeFile(Episodes, frozen=True, kw_only=True):
@@ -33,10 +33,13 @@ class EpisodeFile(Episodes, frozen=True, kw_only=True):
 
     path: Annotated[str, msgspec.Meta(description="the .npz file; a relative one is also looked up below OMNITOK_DATA")]
     env: Annotated[str | None, msgspec.Meta(description="gymnasium id that the episodes were recorded in")] = None
+    unit_actions: Annotated[
+        bool, msgspec.Meta(description="actions of the file run from -1 to 1, whatever the bounds of the environment's space")
+    ] = False
     max_bytes: Annotated[int, msgspec.Meta(description="largest file, unpacked, in bytes", ge=1)] = 1 << 30
 
     def episodes(self) -> Sequence[Episode]:
-        return _load(str(find(self.path)), self.env, self.max_bytes)
+        return _load(str(find(self.path)), self.env, self.max_bytes, self.unit_actions)
 
     def metadata(self) -> dict[str, Any]:
         return self.about(self.env, *_spaces(self.env, str(find(self.path)), self.max_bytes))
@@ -57,15 +60,30 @@ def find(path: str) -> Path:
 
 
 @functools.lru_cache(maxsize=4)
-def _load(path: str, env: str | None, max_bytes: int) -> tuple[Episode, ...]:
+def _load(path: str, env: str | None, max_bytes: int, unit_actions: bool) -> tuple[Episode, ...]:
     episodes = read_episodes(Path(path), max_bytes)
     observed, acted = (
         parse(space, where) for space, where in zip(_spaces(env, path, max_bytes), ("observation", "action"), strict=True)
     )
     return tuple(
-        Episode(_shaped(observed, e.observations), _shaped(acted, e.actions), e.rewards, e.terminated, e.truncated)
+        Episode(
+            shaped(observed, e.observations),
+            _stretched(acted, shaped(acted, e.actions)) if unit_actions else shaped(acted, e.actions),
+            e.rewards,
+            e.terminated,
+            e.truncated,
+        )
         for e in episodes
     )
+
+
+def _stretched(space: Space, actions: Tree) -> Tree:
+    """Actions from [-1, 1] brought to the bounds of a Box. Raises ConfigError for another space, and for one without bounds."""
+    low, high = space.bounds() if isinstance(space, Box) else (np.array([np.nan]),) * 2
+    if not isinstance(actions, np.ndarray) or not np.isfinite([low, high]).all():
+        raise ConfigError("unit_actions needs an `env` whose actions are a Box with finite bounds")
+    rows = actions.reshape(len(actions), -1) * ((high - low) / 2) + (high + low) / 2
+    return rows.reshape(actions.shape).astype(actions.dtype)
 
 
 @functools.lru_cache(maxsize=4)
@@ -89,12 +107,12 @@ def infer_space(trees: Sequence[Tree]) -> dict[str, Any]:
     return {"type": "Box", "shape": list(first.shape[1:]), "dtype": str(first.dtype)}
 
 
-def _shaped(space: Space, tree: Tree) -> Tree:
+def shaped(space: Space, tree: Tree) -> Tree:
     """Rows in the space's shape where the numbers agree ([T, 1] for a Discrete space), in its dtype where nothing is lost."""
     if isinstance(space, Dict) and isinstance(tree, dict) and space.spaces.keys() == tree.keys():
-        return {key: _shaped(branch, tree[key]) for key, branch in space.spaces.items()}
+        return {key: shaped(branch, tree[key]) for key, branch in space.spaces.items()}
     if isinstance(space, Tuple) and isinstance(tree, tuple) and len(space.spaces) == len(tree):
-        return tuple(_shaped(branch, part) for branch, part in zip(space.spaces, tree, strict=True))
+        return tuple(shaped(branch, part) for branch, part in zip(space.spaces, tree, strict=True))
     if isinstance(space, Dict | Tuple) or isinstance(tree, dict | tuple):
         return tree  # the tokenizer says what does not fit
 

@@ -87,13 +87,14 @@ class KeyToDoor(gymnasium.Env):  # type: ignore[misc]
 
     Rooms are `size` x `size` fields; `steps` steps in each, then the walker is put into the middle of the next one. The
     only reward is 1 for reaching the door with the key: what earned it happened long before, and nothing in the
-    last room tells whether the key was picked up. Observation: (room, row, column, row and column of the key or door, or
-    `size` twice where the room has none). Actions: up, down, left, right.
+    last room tells whether the key was picked up. Random actions succeed in about 4 % of the episodes.
+    Observation: (room, row, column, row and column of the key or door, or `size` twice where the room has none).
+    Actions: up, down, left, right.
     """
 
     metadata: dict[str, Any] = {"render_modes": []}
 
-    def __init__(self, size: int = 3, steps: int = 4) -> None:
+    def __init__(self, size: int = 4, steps: int = 5) -> None:
         if size < 2 or steps < 1:
             raise ValueError("KeyToDoor needs rooms of 2 fields or more a side, and 1 step or more in each")
         self.size, self.per_room = size, steps
@@ -135,6 +136,6 @@ class KeyToDoor(gymnasium.Env):  # type: ignore[misc]
         return np.array([self.room, *self.place, *(self.thing() or (self.size, self.size))], dtype=np.int64)
 
 
-for _name, _world in {"omnitok/ShortestPath-v0": ShortestPath, "omnitok/KeyToDoor-v0": KeyToDoor}.items():
-    if _name not in gymnasium.registry:
-        gymnasium.register(_name, entry_point=_world)
+for _world in (ShortestPath, KeyToDoor):
+    if f"omnitok/{_world.__name__}-v0" not in gymnasium.registry:  # by name: a specification is written into data sets
+        gymnasium.register(f"omnitok/{_world.__name__}-v0", entry_point=f"{__name__}:{_world.__name__}")
