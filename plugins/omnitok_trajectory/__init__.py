@@ -21,6 +21,7 @@ def register_datasets() -> list[Any]:
     from .bridge import Bridge
     from .files import EpisodeFile
     from .minari import MinariEpisodes
-    from .scripted import CartPoleMix, PendulumMix
+    from .prompted import PromptedEpisodes
+    from .scripted import CartPoleMix, KeyToDoorWalks, PendulumMix, ShortestPathWalks
 
-    return [CartPoleMix, PendulumMix, EpisodeFile, MinariEpisodes, Bridge]
+    return [CartPoleMix, PendulumMix, ShortestPathWalks, KeyToDoorWalks, EpisodeFile, MinariEpisodes, PromptedEpisodes, Bridge]

@@ -3,82 +3,35 @@
 from __future__ import annotations
 
 import functools
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar
 
 import msgspec
 import numpy as np
 
+from .controllers import controller_of, env_seed, play, spread
 from .datasets import Episodes
 from .environments import environment_spaces, make
 from .episode import Episode
 
-Act = Callable[[np.ndarray], Any]
-
-
-def play(env: Any, act: Act, seed: int) -> Episode:
-    """One episode of a gymnasium environment, from `reset(seed=seed)` until it ends."""
-    observation, _ = env.reset(seed=seed)
-    observations, actions, rewards = [observation], [], []
-    terminated = truncated = False
-    while not (terminated or truncated):
-        action = act(observation)
-        observation, reward, terminated, truncated, _ = env.step(action)
-        observations.append(observation)
-        actions.append(action)
-        rewards.append(float(reward))
-    return Episode(np.stack(observations), np.stack(actions), np.array(rewards), terminated, truncated)
-
-
-def balance(observation: np.ndarray) -> int:
-    """CartPole: push to the side that the pole leans and turns to (proportional-derivative); 500 of 500 steps."""
-    position, speed, angle, turn = observation.tolist()
-    return int(0.1 * position + 0.3 * speed + 3 * angle + turn > 0)
-
-
-def swing_up(observation: np.ndarray) -> float:
-    """Pendulum: pump energy until upright, then hold it there; a mean return of about -150."""
-    cosine, sine, turn = observation.tolist()
-    if cosine > 0.8:
-        return -10 * math.atan2(sine, cosine) - 2 * turn
-    lack = 5 - (turn * turn / 6 + 5 * cosine)
-    return math.copysign(2.0, turn) * min(1.0, max(-1.0, lack))
-
-
-def _cartpole_act(rate: float, rng: np.random.Generator) -> Act:
-    return lambda observation: np.int64(rng.integers(2) if rng.random() < rate else balance(observation))
-
-
-def _pendulum_act(rate: float, rng: np.random.Generator) -> Act:
-    def act(observation: np.ndarray) -> np.ndarray:
-        torque = rng.uniform(-2, 2) if rng.random() < rate else swing_up(observation)
-        return np.clip(np.array([torque], np.float32), -2, 2)
-
-    return act
+Count = Annotated[int, msgspec.Meta(description="number of episodes", ge=1, le=100_000)]
 
 
 @functools.lru_cache(maxsize=4)
-def mixed(
-    env: str, controller: Callable[[float, np.random.Generator], Act], episodes: int, seed: int, rate: float = 1.0
-) -> tuple[Episode, ...]:
-    """`episodes` episodes whose random-action rates spread from 0 to `rate`, denser towards it, where episodes are short."""
+def scripted(env: str, rates: tuple[float, ...], seed: int) -> tuple[Episode, ...]:
+    """One episode for each rate of random actions."""
     made = make(env, disable_env_checker=True)
     try:
-        rates = rate * np.linspace(0, 1, episodes) ** 0.6
+        controller = controller_of(env)
         return tuple(
-            play(made, controller(rate, np.random.default_rng((seed, i))), _env_seed(seed, i)) for i, rate in enumerate(rates)
+            play(made, controller(made, rate, np.random.default_rng((seed, i))), env_seed(seed, i))
+            for i, rate in enumerate(rates)
         )
     finally:
         made.close()
 
 
-def _env_seed(seed: int, i: int) -> int:
-    """Below one million for any seed below ten; evaluation starts at one million."""
-    return seed * 100_000 + i
-
-
-class _Mix(Episodes, frozen=True, kw_only=True):
+class _Scripted(Episodes, frozen=True, kw_only=True):
     """Scripted episodes of one environment."""
 
     licence: ClassVar[str] = "Apache-2.0 (generated)"
@@ -86,29 +39,59 @@ class _Mix(Episodes, frozen=True, kw_only=True):
     env: ClassVar[str]
 
     seed: Annotated[int, msgspec.Meta(description="seeds start states and random actions", ge=0, le=9)] = 0
-    rate: Annotated[float, msgspec.Meta(description="highest rate of random actions", ge=0, le=1)] = 1.0
+
+    def rates(self) -> tuple[float, ...]:
+        """The rate of random actions in every episode."""
+        raise NotImplementedError
+
+    def episodes(self) -> Sequence[Episode]:
+        return scripted(self.env, self.rates(), self.seed)
 
     def metadata(self) -> dict[str, Any]:
         return self.about(self.env, *environment_spaces(self.env))
 
 
-class CartPoleMix(_Mix, frozen=True, kw_only=True):
+class CartPoleMix(_Scripted, frozen=True, kw_only=True):
     """CartPole-v1: a balancing controller with random-action rates from 0 to `rate`."""
 
     name: ClassVar[str] = "trajectory/cartpole-mix"
     env: ClassVar[str] = "CartPole-v1"
-    count: Annotated[int, msgspec.Meta(description="number of episodes", ge=1, le=100_000)] = 275
+    rate: Annotated[float, msgspec.Meta(description="highest rate of random actions", ge=0, le=1)] = 1.0
+    count: Count = 275
 
-    def episodes(self) -> Sequence[Episode]:
-        return mixed(self.env, _cartpole_act, self.count, self.seed, self.rate)
+    def rates(self) -> tuple[float, ...]:
+        return spread(self.count, self.rate)
 
 
-class PendulumMix(_Mix, frozen=True, kw_only=True):
+class PendulumMix(_Scripted, frozen=True, kw_only=True):
     """Pendulum-v1: a swing-up controller with random-action rates from 0 to `rate`."""
 
     name: ClassVar[str] = "trajectory/pendulum-mix"
     env: ClassVar[str] = "Pendulum-v1"
-    count: Annotated[int, msgspec.Meta(description="number of episodes", ge=1, le=100_000)] = 150
+    rate: Annotated[float, msgspec.Meta(description="highest rate of random actions", ge=0, le=1)] = 1.0
+    count: Count = 150
 
-    def episodes(self) -> Sequence[Episode]:
-        return mixed(self.env, _pendulum_act, self.count, self.seed, self.rate)
+    def rates(self) -> tuple[float, ...]:
+        return spread(self.count, self.rate)
+
+
+class ShortestPathWalks(_Scripted, frozen=True, kw_only=True):
+    """omnitok/ShortestPath-v0: random walks from random nodes, each step to any neighbour (arXiv 2106.01345, fig. 2)."""
+
+    name: ClassVar[str] = "trajectory/shortest-path-walks"
+    env: ClassVar[str] = "omnitok/ShortestPath-v0"
+    count: Count = 1000
+
+    def rates(self) -> tuple[float, ...]:
+        return (1.0,) * self.count
+
+
+class KeyToDoorWalks(_Scripted, frozen=True, kw_only=True):
+    """omnitok/KeyToDoor-v0: random moves, of which about 4 % happen to bring the key to the door."""
+
+    name: ClassVar[str] = "trajectory/key-to-door-walks"
+    env: ClassVar[str] = "omnitok/KeyToDoor-v0"
+    count: Count = 2000
+
+    def rates(self) -> tuple[float, ...]:
+        return (1.0,) * self.count

@@ -13,13 +13,14 @@ import gymnasium
 import numpy as np
 import pytest
 from omnitok_trajectory.bridge import Bridge
+from omnitok_trajectory.controllers import balance
 from omnitok_trajectory.datasets import best_of
 from omnitok_trajectory.episode import Episode
 from omnitok_trajectory.files import EpisodeFile
 from omnitok_trajectory.minari import MinariEpisodes, aligned
 from omnitok_trajectory.npz import read_arrays
 from omnitok_trajectory.rollout import FIRST_SEED, rollout
-from omnitok_trajectory.scripted import CartPoleMix, PendulumMix, balance, mixed
+from omnitok_trajectory.scripted import CartPoleMix, PendulumMix, scripted
 from omnitok_trajectory.tokenizer import TrajectoryTokenizer
 from omnitok_trajectory.tracking import Tracking
 
@@ -66,7 +67,7 @@ def test_scripted_episodes_are_aligned_every_one(dataset: Any) -> None:
 
 def test_scripted_episodes_are_deterministic_mixed_and_split_by_episode() -> None:
     dataset = CartPoleMix(count=60)
-    again = mixed.__wrapped__("CartPole-v1", *_arguments(dataset))
+    again = scripted.__wrapped__("CartPole-v1", dataset.rates(), dataset.seed)
     assert all(a == b for a, b in zip(dataset.episodes(), again, strict=True))
     assert CartPoleMix(count=60, seed=1).episodes() != dataset.episodes()
     returns = [e.rewards.sum() for e in dataset.episodes()]
@@ -102,12 +103,6 @@ def test_of_equal_returns_the_first_episode_is_kept() -> None:
     samples = [{"episode": Episode(*rows, np.array([value, 0.0]))} for value in (1, 3, 3, 2)]
     assert [s is samples[1] for s in best_of(samples, 0.25)] == [True]
     assert [i for i, s in enumerate(samples) for k in best_of(samples, 0.75) if k is s] == [1, 2, 3]
-
-
-def _arguments(dataset: CartPoleMix) -> tuple[Any, int, int]:
-    from omnitok_trajectory.scripted import _cartpole_act
-
-    return _cartpole_act, dataset.count, dataset.seed
 
 
 # -- files
