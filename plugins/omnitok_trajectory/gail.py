@@ -53,6 +53,7 @@ class Settings:
     rows: int = 256
     """of a gradient step"""
     lr: float = 1e-3
+    """of the policy's first update; it falls to 0 in a straight line"""
     discriminator_lr: float = 3e-4
     discount: float = 0.99
     trace: float = 0.95
@@ -152,7 +153,9 @@ class Gail:
             now = [made.reset(seed=TRAIN_SEED + 1000 * self.seed + i)[0] for i, made in enumerate(envs)]
             running, means = np.zeros(len(envs)), []
             with tqdm(total=self.settings.updates, unit="update", disable=quiet, mininterval=5) as bar:
-                for _ in range(self.settings.updates):
+                for update in range(self.settings.updates):
+                    for group in self.acting.param_groups:
+                        group["lr"] = self.settings.lr * (1 - update / self.settings.updates)
                     batch, ended = self._collect(envs, now, running)
                     self._update(batch)
                     means.append(float(np.mean(ended)) if ended else math.nan)
