@@ -28,7 +28,7 @@ from .rollout import ModelPolicy
 from .tokenizer import TrajectoryTokenizer
 
 SHARE = 0.1
-ONE_STEP_ACTIONS = 256
+ONE_STEP_ACTIONS = 128
 """Most actions in an update of models that see one step: every one is a document, and more only cost time."""
 
 
