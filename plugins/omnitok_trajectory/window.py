@@ -57,9 +57,10 @@ class Window:
         self.model, self.action = model.eval(), action
         self.before = tuple(before)
         self.attend = dict(attend if attend is not None else {action: "causal"})
+        self.unit = len(self.before) + 1
         self.prompt = prompt or TokenSequence()
         self.device = next(model.parameters()).device
-        self.steps = None if context is None else (context - len(self.prompt) + 1) // (len(self.before) + 1)
+        self.steps = None if context is None else (context - len(self.prompt) + 1) // self.unit
         if self.steps is not None and self.steps < 1:
             raise ConfigError(f"a context of {context} tokens has no room for a step of {len(self.before)} behind the prompt")
         self.banded = banded
@@ -92,11 +93,10 @@ class Window:
         new = {c: new[c].to(self.device) for c in (self.action, *self.before) if c in new}
         if self.steps is None or self.step < self.steps or self.banded:
             kind, values, shift = "next" if self.step else "first", {c: x[:, None] for c, x in new.items()}, max(0, self.step - 1)
-        if self.steps is not None and not self.banded:
-            for c, x in new.items():
-                self.held[c].append(x)
-            if self.step >= self.steps:
-                kind, values, shift, self.cache = "window", self._window(), self.step + 1 - self.steps, None
+        for c, x in new.items():
+            self.held[c].append(x)
+        if self.steps is not None and not self.banded and self.step >= self.steps:
+            kind, values, shift, self.cache = "window", self._window(), self.step + 1 - self.steps, None
         self.step += 1
         batch, last = self._filled(kind, values, shift)
         main = self.model.main
@@ -107,7 +107,8 @@ class Window:
     def _window(self) -> dict[str, Tensor]:
         """Channel -> content [n, K, ...] of the last K steps; the action of the last one is not known yet."""
         found = {c: list(self.held[c]) for c in self.before}
-        acted = list(self.held[self.action])[1:]
+        acted = list(self.held[self.action])
+        acted = acted[len(acted) + 1 - len(found[self.before[0]]) :]
         return {c: torch.stack(x, 1) for c, x in {**found, **({self.action: acted} if acted else {})}.items()}
 
     def _filled(self, kind: str, values: Mapping[str, Tensor], shift: int) -> tuple[PackedBatch, Tensor]:
@@ -126,20 +127,11 @@ class Window:
 
     def _template(self, kind: str, values: Mapping[str, Tensor]) -> Template:
         """Interleaved steps: the first of `next` is an action alone, every other one lacks its action at the end only."""
-        main, unit, behind = self.model.main, len(self.before) + 1, kind == "next"
+        main, behind = self.model.main, kind == "next"
         lead = self.prompt if not behind else TokenSequence()
 
         def spans(row: int) -> TokenSequence:
-            found = []
-            for c, x in values.items():
-                late = c != self.action
-                place = 0 if c == self.action and behind else (self.before.index(c) if late else unit - 1)
-                step = torch.arange(x.shape[1])
-                index = step * unit + place + (behind and late)
-                content = x[row].cpu()
-                ids, features = (None, content) if content.is_floating_point() else (content, None)
-                found.append(Span(c, ids, features, {"step": step + (behind and late)}, index))
-            return lead + TokenSequence(tuple(found))
+            return lead + self._spans({c: x[row].cpu() for c, x in values.items()}, behind)
 
         documents = [Document({main: spans(row)}, attend=self.attend) for row in range(self.n)]
         batch = collate(documents, self.model.schema, sort=False)
@@ -150,9 +142,28 @@ class Window:
             (layout.offsets()[1:].long() - 1).to(self.device),
         )
 
+    def _spans(self, values: Mapping[str, Tensor], behind: bool = False) -> TokenSequence:
+        """Channel -> content [K, ...] of one document as interleaved spans, the first step being 0."""
+        found = []
+        for c, content in values.items():
+            late = int(behind and c != self.action)
+            place = 0 if c == self.action and behind else [*self.before, self.action].index(c)
+            step = torch.arange(len(content)) + late
+            ids, features = (None, content) if content.is_floating_point() else (content, None)
+            found.append(Span(c, ids, features, {"step": step}, (step - late) * self.unit + place + late))
+        return TokenSequence(tuple(found))
+
+    def document(self, row: int = 0) -> Document:
+        """The last steps of an episode as the document that was, or would be, read to choose its last action."""
+        values = {c: x[row].cpu() for c, x in self._window().items()}
+        spans = self._spans(values).spans
+        first = self.step - min(self.step, self.steps or self.step)
+        moved = [s.replace(axes={"step": s.axes["step"] + first}) for s in spans]
+        return Document({self.model.main: self.prompt + TokenSequence(tuple(moved))}, attend=self.attend)
+
 
 def refuse_unbanded(model: Transformer) -> None:
     """ConfigError where some layer sees all that came before."""
     mixers = list(model.config.streams[model.main].mixers())
-    if not all(isinstance(m, Attention) is False or m.window is not None for m in mixers):
+    if not all(not isinstance(m, Attention) or m.window is not None for m in mixers):
         raise ConfigError("an evicted cache is right for a model whose every attention has a window: this one's see everything")

@@ -1,6 +1,7 @@
 """Small environments of our own: importing this file registers them with gymnasium as `omnitok/...`.
 
-They need numpy only. Both give a reward that says little until the end, which is what asking for a return is good for.
+They need numpy only, pillow to be drawn.
+Both give a reward that says little until the end, which is what asking for a return is good for.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from typing import Any
 import gymnasium
 import numpy as np
 from gymnasium import spaces
+
+from .scenes import network, rooms
 
 STEP, MISSED = -1.0, -10.0
 
@@ -23,13 +26,15 @@ class ShortestPath(gymnasium.Env):  # type: ignore[misc]
     (at reset) how many steps the shortest path has.
     """
 
-    metadata: dict[str, Any] = {"render_modes": []}
+    metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 3}
 
-    def __init__(self, nodes: int = 20, degree: float = 3.0, horizon: int = 10, network: int = 0) -> None:
+    def __init__(
+        self, nodes: int = 20, degree: float = 3.0, horizon: int = 10, network: int = 0, render_mode: str | None = None
+    ) -> None:
         if nodes < 2 or horizon < 1 or not 0 < degree < nodes:
             raise ValueError("ShortestPath needs 2 nodes or more, a horizon of 1 or more, and a mean degree below the nodes")
         self.observation_space, self.action_space = spaces.Discrete(nodes), spaces.Discrete(nodes)
-        self.horizon = horizon
+        self.horizon, self.render_mode = horizon, render_mode
         self.links = random_network(nodes, degree, network)
         """[nodes, nodes] bool, symmetric, connected"""
         self.goal = int(np.argmax([distances_to(self.links, n).sum() for n in range(nodes)]))
@@ -39,15 +44,21 @@ class ShortestPath(gymnasium.Env):  # type: ignore[misc]
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.int64, dict[str, Any]]:
         super().reset(seed=seed)
         self.node, self.steps = int(self.np_random.choice(self.starts)), 0
+        self.path = [self.node]
         return np.int64(self.node), {"distance": int(self.distances[self.node])}
 
     def step(self, action: Any) -> tuple[np.int64, float, bool, bool, dict[str, Any]]:
         if self.links[self.node, int(action)]:
             self.node = int(action)
+            self.path.append(self.node)
         self.steps += 1
         arrived, late = self.node == self.goal, self.steps >= self.horizon
         reward = STEP + (MISSED if late and not arrived else 0.0)
         return np.int64(self.node), reward, arrived, late and not arrived, {"success": arrived}
+
+    def render(self) -> np.ndarray:
+        """The network with the walker and its path: [h, w, 3] uint8."""
+        return network(self.links, self.node, self.goal, self.path)
 
     def neighbours(self) -> np.ndarray:
         """Nodes that one step reaches from here."""
@@ -92,12 +103,12 @@ class KeyToDoor(gymnasium.Env):  # type: ignore[misc]
     Actions: up, down, left, right.
     """
 
-    metadata: dict[str, Any] = {"render_modes": []}
+    metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 3}
 
-    def __init__(self, size: int = 4, steps: int = 5) -> None:
+    def __init__(self, size: int = 4, steps: int = 5, render_mode: str | None = None) -> None:
         if size < 2 or steps < 1:
             raise ValueError("KeyToDoor needs rooms of 2 fields or more a side, and 1 step or more in each")
-        self.size, self.per_room = size, steps
+        self.size, self.per_room, self.render_mode = size, steps, render_mode
         self.observation_space = spaces.MultiDiscrete([3, size, size, size + 1, size + 1])
         self.action_space = spaces.Discrete(len(MOVES))
 
@@ -123,6 +134,11 @@ class KeyToDoor(gymnasium.Env):  # type: ignore[misc]
         if not done and self.taken % self.per_room == 0:
             self.place = np.array([self.size // 2] * 2)
         return self._observed(), float(success), done, False, {"success": success}
+
+    def render(self) -> np.ndarray:
+        """The room where the walker is: [h, w, 3] uint8."""
+        row, column = self.place.tolist()
+        return rooms(self.size, self.room, (row, column), self.thing(), self.has_key)
 
     @property
     def room(self) -> int:

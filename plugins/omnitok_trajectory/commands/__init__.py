@@ -5,6 +5,10 @@ from __future__ import annotations
 import cyclopts
 
 COMMANDS = {
+    "collect": ("collect:collect", "Play an environment and write what happened as a Minari data set."),
+    "mix": ("mix:mix", "Train a policy and write episodes of its checkpoints."),
+    "eval": ("eval:evaluate", "Ask a run for returns and report which it achieves."),
+    "watch": ("watch:watch", "Play one episode and save it as a moving picture."),
     "compare": ("compare:compare", "Train a recipe and its baselines on the same data."),
 }
 
