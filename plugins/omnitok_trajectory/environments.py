@@ -51,7 +51,9 @@ def make(env: str, **options: Any) -> Any:
         raise ConfigError(f"env {env!r} names a module; import it in your own code and give the id behind the colon")
     try:
         return gymnasium.make(env, **options)
-    except (gymnasium.error.Error, ImportError, TypeError) as error:
+    except (gymnasium.error.DependencyNotInstalled, ImportError) as error:
+        raise ConfigError(f'env {env!r} needs more than is installed: pip install "omnitok[rl]" ({error})') from None
+    except (gymnasium.error.Error, TypeError) as error:
         raise ConfigError(f"env {env!r}: {error}") from None
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import tempfile
 import zipfile
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +90,7 @@ def _tree(arrays: dict[str, np.ndarray], part: str) -> Tree:
     """The array of that name, or the tree of those below it; None where there is neither."""
     if part in arrays:
         return arrays[part]
-    below = {name.partition("/")[2] for name in arrays if name.startswith(f"{part}/")}
+    below = {name.removeprefix(f"{part}/") for name in arrays if name.startswith(f"{part}/")}
     heads = sorted({name.partition("/")[0] for name in below})
     if not heads:
         return None
@@ -156,3 +158,31 @@ def _flags(values: Any, name: str, ends: np.ndarray, steps: int) -> np.ndarray:
         raise InputError(f"`{name}` has {len(flat)} flags for {len(ends)} episodes of {steps} steps")
     last = np.maximum(ends - 1, 0)
     return flat[last] & (np.diff(np.append(0, ends)) > 0) if steps else np.zeros(len(ends), bool)
+
+
+def write_episodes(path: Path, episodes: Sequence[Episode], **more: np.ndarray) -> None:
+    """Write a file that `read_episodes` reads, whole or not at all; `more` arrays lie beside, one row per episode."""
+    arrays: dict[str, np.ndarray] = {}
+    for part in ("observations", "actions", "rewards"):
+        for name in _names(getattr(episodes[0], part), part):
+            arrays[name] = np.concatenate([_below(getattr(e, part), name) for e in episodes])
+    arrays |= {"lengths": np.array([len(e) for e in episodes])}
+    arrays |= {flag: np.array([getattr(e, flag) for e in episodes]) for flag in ("terminated", "truncated")}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".omnitok-") as unfinished:
+        np.savez_compressed(Path(unfinished) / "whole.npz", **arrays, **more)
+        (Path(unfinished) / "whole.npz").replace(path)
+
+
+def _names(tree: Tree, name: str) -> list[str]:
+    """`observations/camera` and so on, one for every array."""
+    if isinstance(tree, np.ndarray):
+        return [name]
+    branches = tree.items() if isinstance(tree, dict) else enumerate(tree)
+    return [below for key, branch in branches for below in _names(branch, f"{name}/{key}")]
+
+
+def _below(tree: Tree, name: str) -> np.ndarray:
+    for key in name.split("/")[1:]:
+        tree = tree[int(key) if isinstance(tree, tuple) else key]
+    return tree

@@ -27,8 +27,8 @@ def place(out: str) -> tuple[str, Path]:
     from minari.storage.datasets_root_dir import get_dataset_path
 
     if ID.fullmatch(out):
-        return out, Path(get_dataset_path(out))
-    path = Path(out).expanduser()
+        return out, Path(get_dataset_path(out)).resolve()
+    path = Path(out).expanduser().resolve()  # Minari loses its way in relative folders
     own = re.sub(r"[^A-Za-z0-9_-]+", "-", path.name).strip("-") or "episodes"
     return (own if ID.fullmatch(own) else f"{own}-v0"), path
 

@@ -193,11 +193,12 @@ def test_a_set_that_lost_a_step_or_an_episode_is_refused(format: str, tmp_path: 
 
 def test_nothing_is_overwritten_unasked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "minari"))
+    monkeypatch.chdir(tmp_path)
     env = Drawn(SPACES["box"], gym.Discrete(3))
     episodes = played(env)
     assert place("mine/drawn-v3") == ("mine/drawn-v3", tmp_path / "minari" / "mine" / "drawn-v3")
     assert place("here/it is")[0] == "it-is-v0"
-    for out in ("mine/drawn-v3", str(tmp_path / "folder")):
+    for out in ("mine/drawn-v3", str(tmp_path / "folder"), "./beside", "down/here"):
         folder = write_minari(out, episodes[:3], env)
         with pytest.raises(ConfigError, match="is there already; `--force` replaces it"):
             write_minari(out, episodes, env)
