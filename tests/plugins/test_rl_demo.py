@@ -9,12 +9,18 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from omnitok_trajectory.environments import make
 from omnitok_trajectory.files import EpisodeFile
+from omnitok_trajectory.prompted import PROMPTS, PromptedEpisodes
+from omnitok_trajectory.rollout import ModelPolicy
 from omnitok_trajectory.scripted import PendulumMix
 
+from omnitok import load_plugins
+from omnitok.batch import collate
 from omnitok.errors import ConfigError
 from omnitok.recipe import load_recipe
+from omnitok.tasks import prepare
 
 DEMOS = Path(__file__).parents[2] / "demos"
 RECIPES = sorted((DEMOS / "decision_transformer").glob("*.toml"))
@@ -86,3 +92,35 @@ def test_the_mix_of_pendulum_was_played_with_twice_its_numbers(data_folder: Path
         torque = np.asarray(episode.actions, np.float64)[:, 0]
         cost = np.arctan2(sine, cosine) ** 2 + 0.1 * turn**2 + 0.001 * torque**2
         assert np.allclose(-cost, episode.rewards, atol=1e-4) == fits
+
+
+def test_prompted_episodes_are_played_as_the_words_say() -> None:
+    for env in ("CartPole-v1", "Pendulum-v1"):
+        dataset = PromptedEpisodes(env=env, count=40)  # type: ignore[arg-type]
+        returns: dict[str, list[float]] = {}
+        for sample in [*dataset.split("train"), *dataset.split("eval")]:
+            returns.setdefault(sample["prompt"], []).append(float(sample["episode"].rewards.sum()))
+        assert set(returns) == set(PROMPTS) and all(len(found) == 20 for found in returns.values())
+        assert np.mean(returns["an expert player"]) > np.mean(returns["a beginner"]) + 200
+        assert dataset.weights("train") == [1.0] * len(dataset.split("train"))
+        assert len(dataset.episodes()) == 40
+
+
+def test_words_in_front_of_an_episode_reach_its_actions() -> None:
+    """The prompt is part of the document, the model's answers follow it, and a rollout feeds it first."""
+    tasks = prepare(load_recipe(DEMOS / "prompt.toml"), load_plugins())
+    sample = tasks.split(tasks.recipe.task("balance"), "train")[0]
+    documents = [tasks.document("balance", {**sample, "prompt": prompt}) for prompt in PROMPTS]
+    assert documents[0].main.spans[0].channel == "text"
+    assert "cartpole/return_to_go" not in {s.channel for s in documents[0].main.spans}
+    torch.manual_seed(0)
+    model = tasks.build().eval()
+    first, second = (model(collate([d], tasks.schema(model)))["balance"] for d in documents)
+    assert not torch.allclose(first, second, atol=1e-6)
+    words = tasks.encode("text", "prompt", {"prompt": next(iter(PROMPTS))})
+    policy = ModelPolicy(tasks.tokenizers["cartpole"], model, prompt=words, greedy=True)  # type: ignore[arg-type]
+    policy.reset(1)
+    observation = sample["episode"].observations[0]
+    (action,) = policy.act([0], np.zeros(1), [observation])
+    asked = next(iter(documents[0].asks.values()))
+    assert action == int(first[0].argmax()) and asked.rows[0] == len(words)  # the row of the first observation
