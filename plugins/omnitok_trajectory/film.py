@@ -110,7 +110,7 @@ def save(path: Path, frames: Sequence[Image.Image], rate: float) -> Path:
             import imageio_ffmpeg  # noqa: F401
             from imageio import v2 as imageio
         except ImportError:
-            raise ConfigError(f"{path}: .mp4 needs `pip install imageio imageio-ffmpeg`; a .gif needs nothing more") from None
+            raise ConfigError(f"{path}: .mp4 needs `pip install omnitok[film]`; a .gif needs nothing more") from None
         even = [np.asarray(f.crop((0, 0, f.width // 2 * 2, f.height // 2 * 2))) for f in frames]
         imageio.mimwrite(path, even, fps=rate, macro_block_size=2)
     else:

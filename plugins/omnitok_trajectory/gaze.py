@@ -6,16 +6,16 @@ Shape letters: L tokens, H heads, K head dim.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
-from unittest.mock import patch
 
 import torch
 from torch import Tensor
 
 from omnitok.batch import Document, collate
 from omnitok.errors import ConfigError
+from omnitok.layout import Layout
 from omnitok.model import Transformer
-from omnitok.nn import backends
+from omnitok.nn.backends import BACKENDS, Spec, dense
+from omnitok.nn.context import Context
 from omnitok.sequence import TokenSequence
 
 
@@ -24,21 +24,18 @@ def attention(model: Transformer, document: Document) -> list[Tensor]:
     """One [L, L] matrix for every attention layer over one document: the mean over heads of what each token reads."""
     batch, found = collate([document], model.schema).to(next(model.parameters()).device), []
 
-    def watched(q: Tensor, k: Tensor, v: Tensor, block: Any, spec: Any, ctx: Any) -> Tensor:
-        mask, causal = ctx.once(("mask", id(block), spec.key), lambda: backends._mask(block, spec))
-        scores = torch.einsum("bqhk,bjhk->bhqj", q, k.repeat_interleave(q.shape[2] // k.shape[2], 2)) * spec.scale
-        for term in spec.contents:
-            scores = scores + term.content(q, block) * spec.scale
-        if causal:
-            scores = scores.masked_fill(torch.ones(scores.shape[-2:], dtype=torch.bool, device=q.device).triu(1), -torch.inf)
-        elif mask is not None:
-            scores = scores + mask if mask.is_floating_point() else scores.masked_fill(~mask, -torch.inf)
-        found.append(scores.softmax(-1).mean((0, 1)).cpu())
-        return original(q, k, v, block, spec, ctx)
+    def shown(q: Tensor, k: Tensor, v: Tensor, queries: Layout, keys: Layout, spec: Spec, ctx: Context) -> Tensor:
+        """Values that say which token they are give the weights back."""
+        names = torch.eye(len(k), dtype=v.dtype, device=v.device)[:, None].expand(-1, v.shape[1], -1)
+        weights = dense(q, k, names, queries, keys, spec, ctx)
+        found.append(weights.view(len(q), -1, len(k)).mean(1).cpu())
+        return dense(q, k, v, queries, keys, spec, ctx)
 
-    original = backends._sdpa
-    with patch.object(backends, "_sdpa", watched):
-        model.eval().hidden(batch, backend="dense")
+    BACKENDS["shown"] = shown
+    try:
+        model.eval().hidden(batch, backend="shown")
+    finally:
+        del BACKENDS["shown"]
     if not found:
         raise ConfigError("this model has no attention that could be shown")
     return found
@@ -62,7 +59,7 @@ def draw(path: Path, layers: list[Tensor], tokens: TokenSequence, unit: int) -> 
     )
     for i, weights in enumerate(layers):
         top, low = axes[0][i], axes[1][i]
-        top.imshow(weights.sqrt(), cmap="magma", vmin=0, interpolation="nearest")
+        top.imshow(weights.sqrt().numpy(), cmap="magma", vmin=0, interpolation="nearest")
         top.set(title=f"layer {i + 1}", xlabel="token read", ylabel="reading token" if i == 0 else None)
         ticks = list(range(0, len(parts), max(unit, unit * (len(parts) // (6 * unit)))))
         top.set_xticks(ticks, [str(t) for t in ticks], fontsize=7)

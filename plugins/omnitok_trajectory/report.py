@@ -35,11 +35,6 @@ def numbers(tracking: Tracking, reference: Reference) -> dict[str, Any]:
     start states. A number that does not exist (one target, a flat curve) is null."""
     interval = tracking.interval()
     scores = 100 * (interval - reference.low) / (reference.high - reference.low)
-    single = {
-        "pearson": (tracking.pearson, pearson),
-        "slope": (tracking.slope, slope),
-        "saturation": (tracking.saturation, saturation),
-    }
     return {
         "env": tracking.env,
         "episodes": tracking.returns.shape[1],

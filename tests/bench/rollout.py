@@ -80,7 +80,12 @@ def section(theirs: Any, policy: ModelPolicy, n: int, steps: int) -> tuple[dict[
 
     apart = float(np.abs(reference() - ours()).max())
     assert apart < CLOSE, f"the actions differ by {apart}"
-    return {"transformers": reference, "omnitok": ours}, {"episodes": n, "steps": steps, "context": STEPS, "largest_difference": apart}
+    return {"transformers": reference, "omnitok": ours}, {
+        "episodes": n,
+        "steps": steps,
+        "context": STEPS,
+        "largest_difference": apart,
+    }
 
 
 if __name__ == "__main__":
