@@ -130,10 +130,11 @@ def env_of(recipe: Recipe, host: Host) -> str:
 def trained(recipe: Recipe, folder: Path, host: Host, quiet: bool = False) -> Run:
     """The recipe's run in that folder: made now, or the finished one that is there.
 
-    Raises ConfigError where another recipe's run is there, or one that was not finished.
+    Raises ConfigError where another recipe's run is there or one that was not finished, KeyboardInterrupt where it was stopped.
     """
     if checkpoint.latest(folder) is None:
-        train(recipe, folder, host, quiet=quiet)
+        if train(recipe, folder, host, quiet=quiet).interrupted:
+            raise KeyboardInterrupt  # what was saved can be resumed, but is no result
         return load_run(folder)
     run = load_run(folder)
     if run.recipe != recipe or run.step != recipe.train.steps:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from omnitok_trajectory import baselines
 from omnitok_trajectory.baselines import RECIPES, data_hash, policy_of, trained
 from omnitok_trajectory.comparison import Comparison, Entry, Scale, automatic_targets, interval
 from omnitok_trajectory.episode import Episode
@@ -23,6 +24,7 @@ from omnitok.cli import run as cli
 from omnitok.errors import ConfigError
 from omnitok.recipe import Recipe, make_recipe
 from omnitok.tasks import prepare
+from omnitok.train import Result
 
 HOST = load_plugins(only=["trajectory"])
 PLAIN: dict[str, Any] = {
@@ -131,6 +133,12 @@ def test_a_model_of_one_step_forgets_what_was_before(tmp_path: Path) -> None:
     assert trained(RECIPES["bc"](recipe()), tmp_path / "bc", HOST).step == 2
     with pytest.raises(ConfigError, match="another recipe"):
         trained(recipe(), tmp_path / "bc", HOST)
+
+
+def test_a_training_that_was_stopped_is_no_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(baselines, "train", lambda *a, **k: Result(1, None, interrupted=True))
+    with pytest.raises(KeyboardInterrupt):
+        trained(recipe(), tmp_path / "dt", HOST)
 
 
 # -- numbers
