@@ -17,11 +17,12 @@ def register_tokenizers() -> list[Any]:
 
 @hookimpl
 def register_datasets() -> list[Any]:
-    """Scripted mixed-quality episodes, files, Minari and a robot arm."""
+    """Scripted episodes, those of checkpoints, files, Minari and a robot arm."""
     from .bridge import Bridge
-    from .files import EpisodeFile
+    from .files import EpisodeFile, PendulumCheckpoints
     from .minari import MinariEpisodes
     from .prompted import PromptedEpisodes
     from .scripted import CartPoleMix, KeyToDoorWalks, PendulumMix, ShortestPathWalks
 
-    return [CartPoleMix, PendulumMix, ShortestPathWalks, KeyToDoorWalks, EpisodeFile, MinariEpisodes, PromptedEpisodes, Bridge]
+    scripted = [CartPoleMix, PendulumMix, ShortestPathWalks, KeyToDoorWalks, PromptedEpisodes]
+    return [*scripted, PendulumCheckpoints, EpisodeFile, MinariEpisodes, Bridge]

@@ -1,4 +1,4 @@
-"""The dataset trajectory/file: many episodes from one .npz file."""
+"""Episodes from one .npz file: trajectory/file reads yours, trajectory/pendulum-checkpoints the one beside this module."""
 
 from __future__ import annotations
 
@@ -43,6 +43,23 @@ class EpisodeFile(Episodes, frozen=True, kw_only=True):
 
     def metadata(self) -> dict[str, Any]:
         return self.about(self.env, *_spaces(self.env, str(find(self.path)), self.max_bytes))
+
+
+class PendulumCheckpoints(Episodes, frozen=True, kw_only=True):
+    """Pendulum-v1: 340 episodes of 200 steps by eight checkpoints of one SAC training and by a random policy; comes along.
+
+    Mean return -680, the best checkpoints about -154. `omnitok rl mix` makes such sets.
+    """
+
+    name: ClassVar[str] = "trajectory/pendulum-checkpoints"
+    licence: ClassVar[str] = "Apache-2.0 (made for this project)"
+    source: ClassVar[str] = "played in gymnasium by policies trained with stable-baselines3"
+
+    def episodes(self) -> Sequence[Episode]:
+        return _load(str(Path(__file__).with_name("pendulum_checkpoints.npz")), "Pendulum-v1", 1 << 26, True)
+
+    def metadata(self) -> dict[str, Any]:
+        return self.about("Pendulum-v1", *environment_spaces("Pendulum-v1"))
 
 
 def find(path: str) -> Path:

@@ -16,8 +16,8 @@ from omnitok_trajectory.bridge import Bridge
 from omnitok_trajectory.controllers import balance
 from omnitok_trajectory.datasets import best_of
 from omnitok_trajectory.episode import Episode
-from omnitok_trajectory.files import EpisodeFile
-from omnitok_trajectory.minari import MinariEpisodes, aligned
+from omnitok_trajectory.files import EpisodeFile, PendulumCheckpoints
+from omnitok_trajectory.minari import aligned
 from omnitok_trajectory.npz import read_arrays
 from omnitok_trajectory.rollout import FIRST_SEED, rollout
 from omnitok_trajectory.scripted import CartPoleMix, PendulumMix, scripted
@@ -220,35 +220,45 @@ def test_a_missing_file_names_the_folder_variable(monkeypatch: pytest.MonkeyPatc
         EpisodeFile(path="rl/nowhere.npz").episodes()
 
 
+def pendulum_law(episode: Episode) -> tuple[np.ndarray, np.ndarray]:
+    """Every next observation and reward, from Pendulum's equations of motion."""
+    cosine, sine, turn = episode.observations[:-1].astype(np.float64).T
+    angle, torque = np.arctan2(sine, cosine), np.clip(episode.actions[:, 0], -2, 2)
+    turned = np.clip(turn + (15 * np.sin(angle) + 3 * torque) * 0.05, -8, 8)
+    moved = angle + turned * 0.05
+    return np.stack([np.cos(moved), np.sin(moved), turned], 1), -(angle**2 + 0.1 * turn**2 + 0.001 * torque**2)
+
+
+def test_every_step_of_the_checkpoints_obeys_pendulum() -> None:
+    dataset = load_plugins(only=["trajectory"]).dataset("trajectory/pendulum-checkpoints")
+    episodes = dataset.episodes()
+    assert isinstance(dataset, PendulumCheckpoints) and [len(e) for e in episodes] == [200] * 340
+    for episode in episodes:
+        seen, rewards = pendulum_law(episode)
+        assert np.allclose(seen, episode.observations[1:], atol=2e-6) and np.allclose(rewards, episode.rewards, atol=2e-6)
+    returns = [e.rewards.sum() for e in episodes]
+    assert abs(np.mean(returns) + 680) < 1 and max(returns) > -5 and min(returns) < -1600
+    facts = dataset.metadata()
+    assert facts["licence"].startswith("Apache-2.0") and facts["env"] == "Pendulum-v1" and "stable-baselines3" in facts["source"]
+    shifted = Episode(episodes[1].observations[1:], episodes[1].actions[1:], episodes[1].rewards[:-1])
+    assert not np.allclose(pendulum_law(shifted)[1], shifted.rewards, atol=0.1), "the law sees a shift"
+
+
+def test_the_shipped_checkpoints_are_the_file_of_the_data_folder(data_folder: Path) -> None:
+    path = str(data_folder / "rl" / "pendulum_mix.npz")
+    assert PendulumCheckpoints().episodes() == EpisodeFile(path=path, env="Pendulum-v1", unit_actions=True).episodes()
+
+
+def test_every_step_of_the_cartpole_mix_obeys_cartpole(data_folder: Path) -> None:
+    made = gymnasium.make("CartPole-v1").unwrapped
+    for episode in EpisodeFile(path=str(data_folder / "rl" / "cartpole_mix.npz"), env="CartPole-v1").episodes():
+        made.reset(seed=0)
+        for t in range(0, len(episode), 7):
+            made.state, made.steps_beyond_terminated = episode.observations[t].astype(float), None
+            assert np.allclose(made.step(int(episode.actions[t]))[0], episode.observations[t + 1], atol=1e-5)
+
+
 # -- Minari
-
-
-def test_minari_is_aligned_in_every_episode_and_lossless(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    minari = pytest.importorskip("minari")
-    from minari.data_collector.episode_buffer import EpisodeBuffer
-
-    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
-    episodes = [e for e in CartPoleMix(count=20).episodes() if len(e) < 100]
-    buffers = [
-        EpisodeBuffer(
-            observations=list(e.observations),
-            actions=list(e.actions),
-            rewards=e.rewards.tolist(),
-            terminations=[False] * (len(e) - 1) + [e.terminated],
-            truncations=[False] * (len(e) - 1) + [e.truncated],
-        )
-        for e in episodes
-    ]
-    about = dict.fromkeys(("algorithm_name", "code_permalink", "author", "author_email", "description"), "none")
-    minari.create_dataset_from_buffers("cartpole/test-v0", buffer=buffers, env="CartPole-v1", eval_env="CartPole-v1", **about)
-    for name in ("cartpole/test-v0", str(tmp_path / "cartpole" / "test-v0")):
-        dataset = MinariEpisodes(dataset=name)
-        assert list(dataset.episodes()) == episodes and len(episodes) > 5
-        assert dataset.metadata()["env"] == "CartPole-v1"
-        tokenizer = TrajectoryTokenizer(observation_space=dataset.metadata()["observation_space"])
-        assert all(tokenizer.decode(tokenizer.encode(e)) == e for e in dataset.episodes())
-    with pytest.raises(ConfigError, match="'none/there-v0' cannot be opened"):
-        MinariEpisodes(dataset="none/there-v0").episodes()
 
 
 def test_minari_episodes_that_are_out_of_step_are_refused() -> None:
