@@ -88,3 +88,11 @@ def hopper() -> Case:
     case = deciding_model(presets.decision_transformer())
     case.unread = ("encoder.wte.weight",)  # kept, and no parameter
     return case
+
+
+@published("decision-transformer-atari-breakout")
+def breakout() -> Case:
+    fields = presets.decision_transformer.published["decision-transformer-atari-breakout"].fields
+    case = deciding_model(presets.decision_transformer(**fields), n_layer=6, n_head=8, activation_function="gelu")
+    case.unread = ("encoder.wte.weight",)  # kept, and no parameter
+    return case

@@ -152,6 +152,12 @@ def t5_small() -> Case:
     return t5_published(presets.t5(), {}, 32128)
 
 
+@published("t5-v1_1-small")
+def t5_v1_1_small() -> Case:
+    preset = presets.t5(**presets.t5.published["t5-v1_1-small"].fields)
+    return t5_published(preset, {"feed_forward_proj": "gated-gelu", "tie_word_embeddings": False}, 32128)
+
+
 @published("t5-base")
 def t5_base() -> Case:
     return t5_published(of_size("t5-base"), {})

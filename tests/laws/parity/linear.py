@@ -146,3 +146,8 @@ def performer() -> Case:
 @published("linear-transformer-mnist")
 def mnist() -> Case:
     return linear_model(presets.linear_transformer(positions="none"), (70, 5))
+
+
+@published("linear-transformer-cifar10")
+def cifar10() -> Case:
+    return linear_model(presets.linear_transformer(positions="none", depth=16), (70, 5))

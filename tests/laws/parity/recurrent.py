@@ -89,6 +89,11 @@ def zaremba_medium() -> Case:
     return stacked(presets.lstm(), nn.LSTM, 650)
 
 
+@published("zaremba-large")
+def zaremba_large() -> Case:
+    return stacked(presets.lstm(**presets.lstm.published["zaremba-large"].fields), nn.LSTM, 1500)
+
+
 @published("cho-2014")
 def cho() -> Case:
     return stacked(presets.gru(), nn.GRU, 1000)

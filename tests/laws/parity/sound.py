@@ -155,6 +155,12 @@ def conformer_m() -> Case:
     return sound_model(fresh, preset, one_by_one, (60, 41), note="torchaudio.models.Conformer")
 
 
+@published("conformer-l")
+def conformer_l() -> Case:
+    fresh, preset = of_torchaudio(512, 17, 8, 2048, 31), presets.conformer(512, 17, 8, positions="none")
+    return sound_model(fresh, preset, one_by_one, (60, 41), note="torchaudio.models.Conformer")
+
+
 @published("wav2vec2-conformer-rel-pos-large")
 def wav2vec2_conformer() -> Case:
     return sound_model(

@@ -120,6 +120,31 @@ def vit_base() -> Case:
     return vision_model(lambda: timm.models.vision_transformer.VisionTransformer(), presets.vit(), 16, 224, note="timm")
 
 
+@published("vit-tiny-patch16-224")
+def vit_tiny() -> Case:
+    return vit_of_size("vit-tiny-patch16-224")
+
+
+@published("vit-small-patch16-224")
+def vit_small() -> Case:
+    return vit_of_size("vit-small-patch16-224")
+
+
+@published("vit-large-patch16-224")
+def vit_large() -> Case:
+    return vit_of_size("vit-large-patch16-224", depth=2)
+
+
+def vit_of_size(name: str, **cut: int) -> Case:
+    """A published size beside timm's own model of that width; `cut` leaves blocks out."""
+    timm = library("timm")
+    preset = presets.vit(**{**presets.vit.published[name].fields, **cut})
+    fresh = lambda: timm.models.vision_transformer.VisionTransformer(  # noqa: E731
+        embed_dim=preset.dim, depth=preset.depth, num_heads=preset.heads
+    )
+    return vision_model(fresh, preset, 16, 224, note="timm")
+
+
 @published("vit-base-patch16-224: transformers")
 def vit_base_of_transformers() -> Case:
     return vision_model(hf_vit(num_labels=1000), presets.vit(eps=1e-12), 16, 224, note="transformers")
@@ -127,6 +152,21 @@ def vit_base_of_transformers() -> Case:
 
 @published("mixer-b16-224")
 def mixer_b16() -> Case:
+    return mixer_of_size("mixer-b16-224")
+
+
+@published("mixer-s16-224")
+def mixer_s16() -> Case:
+    return mixer_of_size("mixer-s16-224")
+
+
+@published("mixer-l16-224")
+def mixer_l16() -> Case:
+    return mixer_of_size("mixer-l16-224", depth=2)
+
+
+def mixer_of_size(name: str, **cut: int) -> Case:
     timm = library("timm")
-    fresh = lambda: timm.models.mlp_mixer.MlpMixer(num_blocks=12, embed_dim=768)  # noqa: E731
-    return vision_model(fresh, presets.mixer(), 16, 224, averaged, note="timm MlpMixer")
+    preset = presets.mixer(**{**presets.mixer.published[name].fields, **cut})
+    fresh = lambda: timm.models.mlp_mixer.MlpMixer(num_blocks=preset.depth, embed_dim=preset.dim)  # noqa: E731
+    return vision_model(fresh, preset, 16, 224, averaged, note="timm MlpMixer")

@@ -321,6 +321,11 @@ def graphormer_slim() -> Case:
     return graphormer_at_size("graphormer-slim")
 
 
+@published("graphormer-base-pcqm4mv2")
+def graphormer_pcqm4mv2() -> Case:
+    return graphormer_at_size("graphormer-base-pcqm4mv2")
+
+
 class TokenGTCode(Transcription):
     """Section 3 of the paper, and the published code: pre-norm, no norm behind the last block."""
 
@@ -422,3 +427,9 @@ def tokengt_orthogonal() -> Case:
 def tokengt_base() -> Case:
     size = presets.tokengt.published["tokengt-base-lap"]
     return tokengt_case(presets.tokengt(**size.fields), 16, *(c.vocab for c in size.channels.values()), note="transcription")
+
+
+@published("tokengt-base-orf")
+def tokengt_base_orthogonal() -> Case:
+    size = presets.tokengt.published["tokengt-base-orf"]
+    return tokengt_case(presets.tokengt(**size.fields), 64, *(c.vocab for c in size.channels.values()), note="transcription")
