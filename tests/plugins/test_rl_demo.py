@@ -15,11 +15,12 @@ from omnitok_trajectory.files import EpisodeFile
 from omnitok_trajectory.prompted import PROMPTS, PromptedEpisodes
 from omnitok_trajectory.rollout import ModelPolicy
 from omnitok_trajectory.scripted import PendulumMix
+from PIL import Image
 
 from omnitok import load_plugins
 from omnitok.batch import collate
 from omnitok.errors import ConfigError
-from omnitok.recipe import load_recipe
+from omnitok.recipe import load_recipe, make_recipe
 from omnitok.tasks import prepare
 
 DEMOS = Path(__file__).parents[2] / "demos"
@@ -124,3 +125,28 @@ def test_words_in_front_of_an_episode_reach_its_actions() -> None:
     (action,) = policy.act([0], np.zeros(1), [observation])
     asked = next(iter(documents[0].asks.values()))
     assert action == int(first[0].argmax()) and asked.rows[0] == len(words)  # the row of the first observation
+
+
+def test_a_picture_stands_in_front_of_an_episode() -> None:
+    """The image plugin's patches and a trajectory in one document: another picture, other answers."""
+    plain = {
+        "tokenizers": {"image": {}, "cartpole": {"plugin": "trajectory", "max_steps": 500}},
+        "tasks": [
+            {
+                "name": "balance",
+                "data": {"name": "trajectory/cartpole-mix", "count": 10},
+                "document": [{"image": "goal"}, {"cartpole": "episode"}],
+                "objective": {"next": {"on": "cartpole/action"}},
+            }
+        ],
+        "model": {"preset": "decoder", "dim": 32, "depth": 1, "heads": 2},
+    }
+    tasks = prepare(make_recipe(plain), load_plugins())
+    sample = tasks.split(tasks.recipe.task("balance"), "train")[0]
+    pictures = [Image.new("RGB", (32, 32), colour) for colour in ("red", "green")]
+    documents = [tasks.document("balance", {**sample, "goal": picture}) for picture in (pictures[0], pictures[0], pictures[1])]
+    torch.manual_seed(0)
+    model = tasks.build().eval()
+    first, same, other = (model(collate([d], tasks.schema(model)))["balance"] for d in documents)
+    assert first.shape == other.shape == (len(sample["episode"]), 2)
+    assert torch.equal(first, same) and not torch.allclose(first, other, atol=1e-6)
