@@ -55,6 +55,7 @@ class ModelPolicy:
     ) -> None:
         self.tokenizer, self.seed, self.greedy = tokenizer, seed, greedy
         self.head = tokenizer.channel("action")
+        self.observed, self.asked = tokenizer.channel("observation"), tokenizer.channel("return_to_go")
         self.channel = tokenizer.channels()[self.head]
         self.observations, self.actions = tokenizer.observations, tokenizer.actions
         parts = [s.channel for s in tokenizer.step_tokens([0.0], [tree_row(tokenizer.samples()[0].observations, 0)], 0)[0].spans]
@@ -74,16 +75,17 @@ class ModelPolicy:
             self.rows, self.taken = list(rows), None if self.taken is None else self.taken[kept]
         answers = self.window.answer(self._new(returns_to_go, observations)).cpu()
         chosen = self._chosen(answers)
-        actions = self.tokenizer.decode_actions(chosen)
+        found = self.actions.nearest(chosen)
+        actions = [tree_row(found, i) for i in range(len(chosen))]
         codec = self.actions
         self.taken = chosen if codec.kind == "id" else codec.content(stack(actions, codec.space), "actions", cast=True)
         return actions
 
     def _new(self, returns_to_go: np.ndarray, observations: Sequence[Any]) -> dict[str, Tensor]:
-        codec, channel = self.observations, self.tokenizer.channel
-        new = {channel("observation"): codec.content(stack(observations, codec.space), "observations", cast=True)}
-        if channel("return_to_go") in self.window.before:
-            new[channel("return_to_go")] = torch.from_numpy(np.asarray(returns_to_go, np.float32))[:, None]
+        codec = self.observations
+        new = {self.observed: codec.content(stack(observations, codec.space), "observations", cast=True)}
+        if self.asked in self.window.before:
+            new[self.asked] = torch.from_numpy(np.asarray(returns_to_go, np.float32))[:, None]
         return new if self.taken is None else {**new, self.head: self.taken}
 
     def _chosen(self, answers: Tensor) -> Tensor:

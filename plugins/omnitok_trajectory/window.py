@@ -21,6 +21,9 @@ from omnitok.nn.cache import Cache
 from omnitok.sequence import Span, TokenSequence
 from omnitok.session import refuse_unsteppable
 
+KEPT = 64
+"""Most templates held: one for every kind of document and number of episodes."""
+
 
 @dataclass(frozen=True)
 class Template:
@@ -31,6 +34,8 @@ class Template:
     """[N] steps as if the first one were 0; -1 where a token has none"""
     last: Tensor
     """[n] row of the last token of every document"""
+    ask: Ask
+    """for those rows' answers"""
 
 
 class Window:
@@ -64,6 +69,7 @@ class Window:
         if self.steps is not None and self.steps < 1:
             raise ConfigError(f"a context of {context} tokens has no room for a step of {len(self.before)} behind the prompt")
         self.banded = banded
+        self.templates: dict[tuple[str, int], Template] = {}
         if banded:
             refuse_unbanded(model)
 
@@ -73,17 +79,16 @@ class Window:
         self.cache: Cache | None = Cache(n)
         self.cache.lengths = self.cache.lengths.to(self.device)
         self.held: dict[str, deque[Tensor]] = {c: deque(maxlen=self.steps) for c in (*self.before, self.action)}
-        self.templates: dict[str, Template] = {}
 
     def select(self, rows: Sequence[int]) -> None:
         """Go on with these episodes only, named by their places among those that are left."""
         chosen = torch.tensor(rows, dtype=torch.long, device=self.device)
-        self.n, self.templates = len(rows), {}
+        self.n = len(rows)
         self.held = {c: deque((x[chosen] for x in held), held.maxlen) for c, held in self.held.items()}
         if self.cache is not None:
             self.cache.select(chosen)
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def answer(self, new: Mapping[str, Tensor]) -> Tensor:
         """The action head's answers [n, ...] behind one more step.
 
@@ -98,11 +103,14 @@ class Window:
         if self.steps is not None and not self.banded and self.step >= self.steps:
             kind, values, shift, self.cache = "window", self._window(), self.step + 1 - self.steps, None
         self.step += 1
-        batch, last = self._filled(kind, values, shift)
-        main = self.model.main
-        hidden = self.model.hidden(batch, self.cache)[main][last]
-        every = torch.arange(self.n, device=self.device)
-        return self.model.answer({main: hidden}, Ask(self.action, every, every, torch.ones(self.n), stream=main))
+        key = (kind, self.n)
+        if key not in self.templates:
+            if len(self.templates) >= KEPT:
+                self.templates.clear()
+            self.templates[key] = self._template(kind, values)
+        template, main = self.templates[key], self.model.main
+        hidden = self.model.hidden(self._filled(template, values, shift), self.cache)[main][template.last]
+        return self.model.answer({main: hidden}, template.ask)
 
     def _window(self) -> dict[str, Tensor]:
         """Channel -> content [n, K, ...] of the last K steps; the action of the last one is not known yet."""
@@ -111,19 +119,19 @@ class Window:
         acted = acted[len(acted) + 1 - len(found[self.before[0]]) :]
         return {c: torch.stack(x, 1) for c, x in {**found, **({self.action: acted} if acted else {})}.items()}
 
-    def _filled(self, kind: str, values: Mapping[str, Tensor], shift: int) -> tuple[PackedBatch, Tensor]:
-        """The documents of a kind with this content, their steps moved on, and the rows of their last tokens."""
-        if kind not in self.templates:
-            self.templates[kind] = self._template(kind, values)
-        template, main = self.templates[kind], self.model.main
+    def _filled(self, template: Template, values: Mapping[str, Tensor], shift: int) -> PackedBatch:
+        """The template's documents with this content, and their steps moved on."""
+        main = self.model.main
         stream = template.batch.streams[main]
         content = dict(stream.content)
         for c, x in values.items():
             flat = x.flatten(0, 1)
             content[c] = content[c].replace(**{"features" if content[c].ids is None else "ids": flat})
-        step = torch.where(template.step < 0, template.step, template.step + shift)
+        step = template.step + shift
+        if len(self.prompt):
+            step = torch.where(template.step < 0, template.step, step)
         layout = stream.layout.replace(axes={**stream.layout.axes, "step": step})
-        return template.batch.replace(streams={main: stream.replace(layout=layout, content=content)}), template.last
+        return template.batch.replace(streams={main: stream.replace(layout=layout, content=content)})
 
     def _template(self, kind: str, values: Mapping[str, Tensor]) -> Template:
         """Interleaved steps: the first of `next` is an action alone, every other one lacks its action at the end only."""
@@ -136,10 +144,12 @@ class Window:
         documents = [Document({main: spans(row)}, attend=self.attend) for row in range(self.n)]
         batch = collate(documents, self.model.schema, sort=False)
         layout = batch.streams[main].layout
+        every = torch.arange(self.n, device=self.device)
         return Template(
             batch.replace(streams={main: batch.streams[main]}).to(self.device),
             layout.axes["step"].to(self.device),
             (layout.offsets()[1:].long() - 1).to(self.device),
+            Ask(self.action, every, every, torch.ones(self.n), stream=main),
         )
 
     def _spans(self, values: Mapping[str, Tensor], behind: bool = False) -> TokenSequence:
