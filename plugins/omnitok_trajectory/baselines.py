@@ -8,12 +8,9 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from omnitok import checkpoint
 from omnitok.errors import ConfigError
@@ -23,8 +20,8 @@ from omnitok.run import Run, load_run
 from omnitok.tasks import open_data
 from omnitok.train import train
 
-from .episode import leaves
-from .rollout import ModelPolicy
+from .episode import Episode
+from .evaluation import fingerprint
 from .tokenizer import TrajectoryTokenizer
 
 SHARE = 0.1
@@ -98,24 +95,17 @@ RECIPES: dict[str, Callable[[Recipe], Recipe]] = {
 }
 
 
-def data_hash(recipe: Recipe, host: Host) -> str:
-    """sha256 over all training episodes of the recipe's data, whatever share of them it keeps."""
+def episodes_of(recipe: Recipe, host: Host) -> list[Episode]:
+    """All training episodes of the recipe's data, whatever share of them it keeps."""
     task = recipe.tasks[0]
+    field = next(field for _, _, field in task.fields())
     whole = task.replace(data={k: v for k, v in task.data.items() if k != "best"})
-    samples = open_data(recipe.replace(tasks=(whole,)), host)[task.name].split(task.split)
-    digest = hashlib.sha256()
-    for sample in samples:
-        episode = sample["episode"]
-        for values in (*leaves(episode.observations), *leaves(episode.actions), episode.rewards):
-            digest.update(f"{values.dtype}{values.shape}".encode() + np.ascontiguousarray(values).tobytes())
-    return digest.hexdigest()
+    return [sample[field] for sample in open_data(recipe.replace(tasks=(whole,)), host)[task.name].split(task.split)]
 
 
-def returns_of(recipe: Recipe, host: Host) -> np.ndarray:
-    """[episodes] returns of the training episodes."""
-    task = recipe.tasks[0]
-    samples = open_data(recipe, host)[task.name].split(task.split)
-    return np.array([sample["episode"].rewards.sum() for sample in samples])
+def data_hash(recipe: Recipe, host: Host) -> str:
+    """sha256 over these episodes."""
+    return fingerprint(episodes_of(recipe, host))
 
 
 def env_of(recipe: Recipe, host: Host) -> str:
@@ -140,9 +130,3 @@ def trained(recipe: Recipe, folder: Path, host: Host, quiet: bool = False) -> Ru
     if run.recipe != recipe or run.step != recipe.train.steps:
         raise ConfigError(f"{folder} holds the run of another recipe, or one of {run.step} steps: choose another --out")
     return run
-
-
-def policy_of(run: Run, seed: int = 0, greedy: bool = False) -> ModelPolicy:
-    """The run's model as a policy that reads as many steps as it was trained on."""
-    tokenizer = next(t for t in run.tokenizers.values() if isinstance(t, TrajectoryTokenizer))
-    return ModelPolicy(tokenizer, run.model, run.recipe.tasks[0].context, seed=seed, greedy=greedy)

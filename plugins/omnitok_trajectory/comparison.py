@@ -122,12 +122,6 @@ def interval(returns: np.ndarray, level: float = 0.95, draws: int = 2000, seed: 
     return [round(float(q), 3) for q in np.quantile(means, [(1 - level) / 2, (1 + level) / 2])]
 
 
-def automatic_targets(returns: np.ndarray) -> tuple[float, ...]:
-    """Returns that the data holds: its quantiles 0.1, 0.3, 0.5, 0.7, 0.9 and its highest, in three digits."""
-    picked = np.quantile(returns, [0.1, 0.3, 0.5, 0.7, 0.9, 1.0])
-    return tuple(dict.fromkeys(float(f"{value:.3g}") for value in picked))
-
-
 def _median(values: Sequence[float]) -> float | None:
     """None where one of them is not a number: JSON has no word for that."""
     return None if np.isnan(values).any() else round(float(np.median(values)), 4)

@@ -28,9 +28,8 @@ from omnitok.plugins import Host
 from omnitok.presets.generic import Decoder
 from omnitok.recipe import Recipe
 from omnitok.sequence import Span, TokenSequence
-from omnitok.tasks import open_data
 
-from .baselines import SHARE, subject
+from .baselines import SHARE, episodes_of
 from .datasets import best_of
 from .environments import environment_spaces, make
 from .episode import Episode
@@ -67,10 +66,7 @@ class Settings:
 
 def experts(recipe: Recipe, host: Host) -> list[Episode]:
     """The best share of the recipe's training episodes: those that the 10 % baseline sees."""
-    task, _ = subject(recipe)
-    data = {k: v for k, v in task.data.items() if k != "best"}
-    whole = recipe.replace(tasks=(task.replace(data=data),))
-    samples = open_data(whole, host)[task.name].split(task.split)
+    samples = [{"episode": episode} for episode in episodes_of(recipe, host)]
     return [sample["episode"] for sample in best_of(samples, SHARE)]
 
 

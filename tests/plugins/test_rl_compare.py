@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 import torch
 from omnitok_trajectory import baselines
-from omnitok_trajectory.baselines import RECIPES, data_hash, policy_of, trained
-from omnitok_trajectory.comparison import Comparison, Entry, Scale, automatic_targets, interval
+from omnitok_trajectory.baselines import RECIPES, data_hash, trained
+from omnitok_trajectory.comparison import Comparison, Entry, Scale, interval
 from omnitok_trajectory.episode import Episode
+from omnitok_trajectory.evaluation import policy_of
 from omnitok_trajectory.gail import Gail, Rows, Settings
 from omnitok_trajectory.rollout import rollout
 from omnitok_trajectory.scripted import CartPoleMix
@@ -165,11 +166,6 @@ def test_intervals_grow_with_the_spread_of_seeds_and_episodes() -> None:
     assert (low, high) == (0, 10)
     low, high = interval(np.arange(100.0)[None])
     assert low == pytest.approx(49.5 - 1.96 * 2.89, abs=1) and high == pytest.approx(49.5 + 1.96 * 2.89, abs=1)
-
-
-def test_automatic_targets_are_returns_that_the_data_holds() -> None:
-    assert automatic_targets(np.arange(0.0, 101.0)) == (10, 30, 50, 70, 90, 100)
-    assert automatic_targets(np.array([500.0, 500.0])) == (500,)
 
 
 # -- the command

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import platform
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
@@ -52,6 +51,7 @@ def compare(
 
     from ..baselines import RECIPES, data_hash, env_of, itself
     from ..comparison import Comparison, Entry, Scale
+    from ..report import versions
 
     begin, host = time.monotonic(), load_plugins(files=plugin)
     base = itself(load_recipe(recipe, set_))
@@ -79,7 +79,7 @@ def compare(
     console().print(result.table())
     if json_ is not None:
         command = _command(recipe, only, seeds, targets, at, scale, episodes, set_)
-        about = {"command": command, "data_sha256": sha, "episodes": episodes, "seeds": numbers, "versions": _versions()}
+        about = {"command": command, "data_sha256": sha, "episodes": episodes, "seeds": numbers, "versions": versions()}
         facts = {**about, "seconds": round(time.monotonic() - begin), **result.plain()}
         json_.parent.mkdir(parents=True, exist_ok=True)
         json_.write_text(json.dumps(facts, indent=1, allow_nan=False) + "\n")
@@ -104,7 +104,7 @@ def _offline(
 
 def _play(entry: Entry, run: Run, env: str, seed: int, targets: tuple[float, ...], episodes: int) -> None:
     """Sampled and greedy where actions are ids; models that are not asked play as many start states once."""
-    from ..baselines import policy_of
+    from ..evaluation import policy_of
 
     discrete = policy_of(run).channel.vocab is not None
     for way in ("sampled", "greedy") if discrete else ("predicted",):
@@ -151,11 +151,12 @@ def _numbers(option: str, value: str, count: int | None = None) -> tuple[float, 
 
 def _targets(targets: str, at: float | None, recipe: Recipe, host: Host) -> tuple[tuple[float, ...], float]:
     """The returns to ask for, in rising order, and the one at which models are compared."""
-    from ..baselines import returns_of
-    from ..comparison import automatic_targets
+    from ..baselines import episodes_of
+    from ..evaluation import episode_returns, parse_targets
 
-    found = automatic_targets(returns_of(recipe, host)) if targets == "auto" else _numbers("--targets", targets)
-    asked = tuple(sorted(set(found)))
+    asked, warnings = parse_targets(targets, episode_returns(episodes_of(recipe, host)))
+    for warning in warnings:
+        console().print(f"warning: {warning}")
     chosen = asked[-1] if at is None else at
     if chosen not in asked:
         raise ConfigError(f"--at {chosen:g} is not one of the targets {', '.join(f'{t:g}' for t in asked)}")
@@ -174,17 +175,6 @@ def _show(recipes: dict[str, Recipe]) -> None:
 
     for name, recipe in recipes.items():
         print(f"# ---- {name}\n{to_toml(recipe)}")
-
-
-def _versions() -> dict[str, Any]:
-    import gymnasium
-    import numpy
-    import torch
-
-    import omnitok
-
-    found = {"omnitok": omnitok.__version__, "python": platform.python_version()}
-    return found | {"torch": torch.__version__, "numpy": numpy.__version__, "gymnasium": gymnasium.__version__}
 
 
 def _command(
