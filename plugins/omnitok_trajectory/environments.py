@@ -24,12 +24,16 @@ def describe(space: Any) -> dict[str, Any]:
         return {"type": "MultiDiscrete", **flat, "dims": list(space.shape), "dtype": str(space.dtype)}
     if isinstance(space, gym.MultiBinary):
         return {"type": "MultiBinary", "shape": list(space.shape), "dtype": str(space.dtype)}
+    if isinstance(space, gym.Text):
+        lengths = {"min_length": int(space.min_length), "max_length": int(space.max_length)}
+        return {"type": "Text", "characters": "".join(sorted(space.character_set)), **lengths}
     if isinstance(space, gym.Dict):
         return {"type": "Dict", "spaces": {key: describe(branch) for key, branch in space.spaces.items()}}
     if isinstance(space, gym.Tuple):
         return {"type": "Tuple", "spaces": [describe(branch) for branch in space.spaces]}
     raise ConfigError(
-        f"spaces of kind {type(space).__name__} are not supported; Box, Discrete, MultiDiscrete, MultiBinary, Dict and Tuple are"
+        f"spaces of kind {type(space).__name__} are not supported; "
+        "Box, Discrete, MultiDiscrete, MultiBinary, Text, Dict and Tuple are"
     )
 
 

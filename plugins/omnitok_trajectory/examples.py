@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from .episode import Episode, Tree
-from .spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Space, Tuple
+from .spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Space, Text, Tuple
 
 
 def random_rows(space: Space, n: int, rng: np.random.Generator) -> Tree:
@@ -20,6 +20,10 @@ def random_rows(space: Space, n: int, rng: np.random.Generator) -> Tree:
             return (rng.integers(0, counts, (n, *space.shape)) + start).astype(space.dtype)
         case MultiBinary():
             return rng.integers(0, 2, (n, *space.shape)).astype(space.dtype)
+        case Text():
+            lengths = rng.integers(space.min_length, space.max_length + 1, n)
+            words = ["".join(rng.choice(list(space.characters), length)) for length in lengths]
+            return np.array(words, space.dtype)
         case Box():
             return _random_box(space, n, rng)
 

@@ -13,7 +13,7 @@ import numpy as np
 from omnitok.errors import InputError
 
 from .episode import Tree
-from .spaces import Dict, Discrete, Leaf, MultiBinary, MultiDiscrete, Space, Tuple, bounds, leaf_spaces, matrix_dtype
+from .spaces import Dict, Discrete, Leaf, MultiBinary, MultiDiscrete, Space, Text, Tuple, bounds, leaf_spaces, matrix_dtype
 
 _EXACT = 2**53  # largest integer range that a float64 holds exactly
 
@@ -74,6 +74,8 @@ def _walk(space: Space, tree: Tree, label: str) -> Iterator[tuple[str, Leaf, np.
 
 def accept(leaf: Leaf, x: np.ndarray, label: str, cast: bool = False) -> np.ndarray:
     """The rows in the leaf's dtype. Raises InputError for another shape, kind of number or range, NaN and infinity."""
+    if isinstance(leaf, Text):
+        return _accept_words(leaf, x, label)
     if x.dtype.kind not in "fiub":
         raise InputError(f"{label}: expected numbers, got {x.dtype}")
     if x.ndim == 0 or x.shape[1:] != leaf.shape:
@@ -98,6 +100,15 @@ def accept(leaf: Leaf, x: np.ndarray, label: str, cast: bool = False) -> np.ndar
         step = _first(outside)
         raise InputError(f"{label}: {values[step]} at step {step} is not in the {type(leaf).__name__} space")
     return values
+
+
+def _accept_words(leaf: Text, x: np.ndarray, label: str) -> np.ndarray:
+    if x.dtype.kind != "U" or x.ndim != 1:
+        raise InputError(f"{label}: expected one string per step for the Text space, got {x.dtype} of shape {x.shape}")
+    for step, word in enumerate(x.tolist()):
+        if not leaf.min_length <= len(word) <= leaf.max_length or not set(word) <= set(leaf.characters):
+            raise InputError(f"{label}: {word!r} at step {step} is not in the Text space")
+    return x.astype(leaf.dtype)
 
 
 def _outside(leaf: Leaf, values: np.ndarray) -> np.ndarray | None:

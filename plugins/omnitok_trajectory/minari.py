@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 import msgspec
+import numpy as np
 
 from omnitok.errors import ConfigError, InputError
 
 from .datasets import Episodes
 from .environments import describe
-from .episode import Episode, leaves
+from .episode import Episode, leaves, tree_map
 from .files import shaped
 from .spaces import parse
 
@@ -125,14 +126,15 @@ def _each(dataset: str, opened: Any) -> Iterator[Episode]:
 def aligned(dataset: str, data: Any) -> Episode:
     """One of Minari's episodes. Raises InputError where its parts have not T + 1 and T rows."""
     steps = len(data.rewards)
-    rows = {len(x) for x in leaves(data.observations)}, {len(x) for x in leaves(data.actions)}
+    observations, actions = (tree_map(np.asarray, tree) for tree in (data.observations, data.actions))  # words come as lists
+    rows = {len(x) for x in leaves(observations)}, {len(x) for x in leaves(actions)}
     if rows != ({steps + 1}, {steps}):
         raise InputError(
             f"Minari data set {dataset!r}, episode {data.id}: {steps} rewards need {steps + 1} observations and {steps} actions, "
             f"got {sorted(rows[0])} and {sorted(rows[1])}"
         )
     terminated, truncated = (bool(flags[-1]) if len(flags) else False for flags in (data.terminations, data.truncations))
-    return Episode(data.observations, data.actions, data.rewards, terminated, truncated)
+    return Episode(observations, actions, data.rewards, terminated, truncated)
 
 
 def _is_picture(space: Any) -> bool:

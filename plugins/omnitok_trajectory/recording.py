@@ -14,7 +14,7 @@ import numpy as np
 
 from omnitok.errors import ConfigError
 
-from .episode import Episode, leaves
+from .episode import Episode, leaves, tree_map
 from .minari import library
 
 ID = re.compile(r"[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*-v\d+")
@@ -93,14 +93,19 @@ def _write(
     storage.update_episodes(
         EpisodeBuffer(
             seed=None if seeds is None else int(seeds[i]),
-            observations=e.observations,
-            actions=e.actions,
+            observations=tree_map(_stored, e.observations),
+            actions=tree_map(_stored, e.actions),
             rewards=e.rewards,
             terminations=_at_the_end(len(e), e.terminated),
             truncations=_at_the_end(len(e), e.truncated),
         )
         for i, e in enumerate(episodes)
     )
+
+
+def _stored(rows: np.ndarray) -> Any:
+    """Rows as Minari takes them: strings as a list."""
+    return rows.tolist() if rows.dtype.kind == "U" else rows
 
 
 def _at_the_end(steps: int, flag: bool) -> np.ndarray:

@@ -163,6 +163,52 @@ class MultiBinary(_Space, frozen=True):
         return _unbounded(self.size)
 
 
+class Text(_Space, frozen=True):
+    """Words of `min_length` to `max_length` of these `characters`; rows are a numpy array of strings."""
+
+    characters: str
+    max_length: int
+    min_length: int = 1
+
+    shape = ()
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.min_length <= self.max_length or self.max_length < 1:
+            raise ValueError(f"lengths from {self.min_length} to {self.max_length} of a Text space")
+        if not self.characters or "\0" in self.characters or len(set(self.characters)) < len(self.characters):
+            raise ValueError("'characters' of a Text space must be different ones, NUL not among them")
+
+    @property
+    def dtype(self) -> str:
+        return f"<U{self.max_length}"
+
+    @property
+    def size(self) -> int:
+        return self.max_length * (1 + len(self.characters))
+
+    @property
+    def places(self) -> MultiDiscrete:
+        """One choice for every place: none, or the number of its character."""
+        return MultiDiscrete((1 + len(self.characters),) * self.max_length)
+
+    @property
+    def points(self) -> np.ndarray:
+        """Code points in order; 0 (no character) is first."""
+        return np.array([0, *sorted(map(ord, self.characters))], np.uint32)
+
+    def columns(self, x: np.ndarray) -> np.ndarray:
+        points = np.ascontiguousarray(x).view(np.uint32).reshape(len(x), self.max_length)
+        return one_hot(self.places, np.searchsorted(self.points, points))
+
+    def rows(self, matrix: np.ndarray) -> np.ndarray:
+        chosen = from_one_hot(self.places, matrix)
+        points = self.points[chosen * (np.cumprod(chosen > 0, 1))]  # nothing stands behind the end
+        return np.ascontiguousarray(points).view(self.dtype).reshape(len(matrix))
+
+    def bounds(self) -> tuple[np.ndarray, np.ndarray]:
+        return _unbounded(self.size)
+
+
 class Dict(_Space, frozen=True):
     """Named spaces; `parse` sorts them by name."""
 
@@ -175,8 +221,8 @@ class Tuple(_Space, frozen=True):
     spaces: tuple[Space, ...]
 
 
-Leaf = Box | Discrete | MultiDiscrete | MultiBinary
-Space = Box | Discrete | MultiDiscrete | MultiBinary | Dict | Tuple
+Leaf = Box | Discrete | MultiDiscrete | MultiBinary | Text
+Space = Box | Discrete | MultiDiscrete | MultiBinary | Text | Dict | Tuple
 
 
 def one_hot(space: Discrete | MultiDiscrete, x: np.ndarray) -> np.ndarray:
@@ -242,7 +288,7 @@ def _parse(text: str, where: str) -> Space:
     try:
         space = msgspec.json.decode(text, type=Space)
     except msgspec.ValidationError as error:
-        kinds = "Box, Discrete, MultiDiscrete, MultiBinary, Dict, Tuple"
+        kinds = "Box, Discrete, MultiDiscrete, MultiBinary, Text, Dict, Tuple"
         raise ConfigError(f"{where}: {error}; a space is a table with type = one of {kinds}") from None
     columns = width(space)
     if not 1 <= columns <= MAX_COLUMNS:

@@ -35,6 +35,7 @@ SPACES = {
     "discrete": gym.Discrete(7, start=-2),
     "multi-discrete": gym.MultiDiscrete([3, 2, 5]),
     "multi-binary": gym.MultiBinary(4),
+    "words": gym.Dict({"said": gym.Text(9, min_length=0), "at": gym.Discrete(2)}),
     "picture": gym.Box(0, 255, (33, 40, 3), np.uint8),
     "stack": gym.Box(0, 255, (4, 36, 36), np.uint8),
     "dict": gym.Dict({"eye": gym.Box(0, 255, (32, 32, 3), np.uint8), "arm": gym.Box(-1, 1, (2,)), "mode": gym.Discrete(3)}),

@@ -49,6 +49,7 @@ leaf_kinds = st.one_of(
     st.builds(lambda n, start: gym.Discrete(n, start=start), st.integers(1, 6), st.integers(-3, 3)),
     st.lists(st.integers(1, 5), min_size=1, max_size=3).map(gym.MultiDiscrete),
     st.integers(1, 4).map(gym.MultiBinary),
+    st.builds(lambda n, few: gym.Text(n, min_length=few, charset="aZ7 \u00fc\u732b"), st.integers(1, 4), st.integers(0, 1)),
 )
 any_space = st.recursive(
     leaf_kinds,
@@ -107,7 +108,24 @@ def _rekey(row: Any, space: gym.Space) -> Any:
         return {key: _rekey(row[key], branch) for key, branch in space.spaces.items()}
     if isinstance(space, gym.Tuple):
         return tuple(_rekey(part, branch) for part, branch in zip(row, space.spaces, strict=True))
-    return row if isinstance(space, gym.Discrete) else np.asarray(row)
+    return row if isinstance(space, gym.Discrete | gym.Text) else np.asarray(row)
+
+
+def test_words_that_are_not_in_their_space_are_refused_and_predicted_ones_end() -> None:
+    space = parse(describe(gym.Text(3, min_length=1, charset="ab")), "x")
+    assert unflatten(space, np.array([[0, 1, 0, 1, 0, 0, 0, 1, 0.0]]))[0] == "a", "nothing stands behind the end"
+    for rows in (["c"], [""], ["abab"]):
+        with pytest.raises(InputError, match="at step 0 is not in the Text space"):
+            flatten(space, np.array(rows), "rows")
+    with pytest.raises(InputError, match="one string per step"):
+        flatten(space, np.zeros(2), "rows")
+    for wrong in (
+        {"characters": "aa", "max_length": 2},
+        {"characters": "a", "max_length": 0},
+        {"characters": "", "max_length": 1},
+    ):
+        with pytest.raises(ConfigError, match="Text space"):
+            parse({"type": "Text", **wrong}, "x")
 
 
 def test_pictures_are_one_uint8_token_per_step() -> None:
@@ -307,8 +325,8 @@ def test_unknown_environments_are_refused() -> None:
         TrajectoryTokenizer(env="CartPol-v1").channels()
     with pytest.raises(ConfigError, match="names a module"):
         TrajectoryTokenizer(env="os:CartPole-v1").channels()
-    with pytest.raises(ConfigError, match="Text are not supported"):
-        describe(gym.Dict(a=gym.Text(4)))
+    with pytest.raises(ConfigError, match="Sequence are not supported"):
+        describe(gym.Dict(a=gym.Sequence(gym.Discrete(4))))
 
 
 # -- fit and embedding
