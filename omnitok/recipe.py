@@ -31,7 +31,7 @@ class Task(Config, frozen=True, kw_only=True):
     document: Annotated[Template, Meta(description="{ instance = field of the sample } in order, or one such list per stream")]
     objective: Annotated[
         Objective,
-        Meta(description="what is asked: { next = { on = <channel> } }, masked, classify, regress, ctc, link, seq2seq, corrupt"),
+        Meta(description="{ next = { on = <channel> } }, or masked, classify, regress, ctc, link, seq2seq, corrupt, contrast"),
     ]
     share: Annotated[float, Meta(gt=0, description="how often it is drawn, relative to the other tasks")] = 1.0
     weight: Annotated[float, Meta(ge=0, description="what its loss counts")] = 1.0

@@ -19,6 +19,7 @@ from omnitok.cli import run as omnitok
 from omnitok.errors import CheckpointError, ConfigError
 from omnitok.generate import generate
 from omnitok.hub import export_run, files, import_run
+from omnitok.hub.tokenizers import serve
 from omnitok.model import Transformer
 from omnitok.plugins import Host, load_plugins
 from omnitok.recipe import make_recipe
@@ -122,6 +123,16 @@ def test_without_an_end_token_no_id_is_made_up(tmp_path: Path, host: Host) -> No
     publish(tmp_path / "hub", special=())
     import_run(tmp_path / "hub", tmp_path / "run", host)
     assert load_run(tmp_path / "run").tokenizer("text").channels()["text"].end is None
+
+
+def test_what_no_tokenizer_reads_is_told_with_each_of_their_reasons(tmp_path: Path, host: Host) -> None:
+    """A tokenizer that fits another role does not hide why the one of this role refuses."""
+    config = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "image_size": 8, "patch_size": 4}
+    shape, channels = presets.get("vit").from_config(config)
+    publish(tmp_path)
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps({"do_center_crop": True, "size": {"shortest_edge": 8}}))
+    (line,) = serve(tmp_path, shape, channels, {}, host).lines
+    assert "asks for a centre crop" in line and "ids below" in line
 
 
 def test_without_a_tokenizer_the_channel_comes_from_the_configuration(tmp_path: Path, host: Host) -> None:

@@ -85,7 +85,11 @@ def _answer(tokenizer: Tokenizer, before: TokenSequence, made: TokenSequence, sc
 def _only_channel(run: Run) -> str:
     predicted = [name for name in run.tasks.heads if name in run.tasks.channels]
     if len(predicted) != 1:
-        raise ConfigError(f"--channel: choose one of {', '.join(predicted) or 'none: no task of this run predicts a channel'}")
+        if not predicted:
+            raise ConfigError(
+                "no task of this run predicts a channel, so it generates nothing: train one with `next` or `seq2seq`"
+            )
+        raise ConfigError(f"--channel: choose one of {', '.join(predicted)}")
     return predicted[0]
 
 

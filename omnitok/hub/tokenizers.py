@@ -59,7 +59,7 @@ def serve(folder: Path, preset: Reference, channels: Mapping[str, Channel], aske
         else:
             if role in asked:
                 raise ConfigError(f"--tokenizer {role}={asked[role]}: {'; '.join(reasons)}")
-            _bare(served, role, wanted, reasons or list(refusals.values()))
+            _bare(served, role, wanted, [*reasons, *refusals.values()])
     return served
 
 
