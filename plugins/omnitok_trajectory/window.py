@@ -21,6 +21,8 @@ from omnitok.nn.cache import Cache
 from omnitok.sequence import Span, TokenSequence
 from omnitok.session import refuse_unsteppable
 
+from .lastrow import LastRows
+
 KEPT = 64
 """Most templates held: one for every kind of document and number of episodes."""
 
@@ -62,6 +64,7 @@ class Window:
         self.model, self.action = model.eval(), action
         self.before = tuple(before)
         self.attend = dict(attend if attend is not None else {action: "causal"})
+        self.rows = LastRows(model)
         self.unit = len(self.before) + 1
         self.prompt = prompt or TokenSequence()
         self.device = next(model.parameters()).device
@@ -109,7 +112,11 @@ class Window:
                 self.templates.clear()
             self.templates[key] = self._template(kind, values)
         template, main = self.templates[key], self.model.main
-        hidden = self.model.hidden(self._filled(template, values, shift), self.cache)[main][template.last]
+        batch = self._filled(template, values, shift)
+        if self.cache is None:
+            hidden = self.rows(batch, template.last)
+        else:
+            hidden = self.model.hidden(batch, self.cache)[main][template.last]
         return self.model.answer({main: hidden}, template.ask)
 
     def _window(self) -> dict[str, Tensor]:
