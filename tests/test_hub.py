@@ -125,6 +125,12 @@ def test_without_an_end_token_no_id_is_made_up(tmp_path: Path, host: Host) -> No
     assert load_run(tmp_path / "run").tokenizer("text").channels()["text"].end is None
 
 
+def test_a_value_of_another_type_in_the_configuration_is_refused_by_its_field(tmp_path: Path, host: Host) -> None:
+    publish(tmp_path / "hub", {"n_layer": "two"})
+    with pytest.raises(ConfigError, match="depth"):
+        import_run(tmp_path / "hub", tmp_path / "run", host)
+
+
 def test_what_no_tokenizer_reads_is_told_with_each_of_their_reasons(tmp_path: Path, host: Host) -> None:
     """A tokenizer that fits another role does not hide why the one of this role refuses."""
     config = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "image_size": 8, "patch_size": 4}

@@ -89,8 +89,7 @@ def preset_of(published: Published, name: str | None, sets: Mapping[str, Any]) -
         shape, channels = cls(), dict(size.channels) if size else {}
     roles = {k: v for k, v in sets.items() if "." in k}
     fields = {k: v for k, v in sets.items() if "." not in k}
-    if fields:
-        shape = from_plain(to_plain(shape) | fields, cls, cls.name)  # type: ignore[attr-defined]
+    shape = from_plain(to_plain(shape) | fields, cls, cls.name)  # type: ignore[attr-defined]  # checks what the file says
     return shape, {r: c for r, c in _changed(channels, roles, cls).items() if r != shape.readout}
 
 
