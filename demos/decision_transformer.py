@@ -18,7 +18,8 @@ import cyclopts
 import numpy as np
 from _results import fresh, versions
 from cyclopts import Parameter
-from omnitok_trajectory.baselines import data_hash, policy_of, trained, without_returns
+from omnitok_trajectory.baselines import data_hash, trained, without_returns
+from omnitok_trajectory.evaluation import policy_of
 from omnitok_trajectory.rollout import ModelPolicy, rollout
 from omnitok_trajectory.tracking import Tracking
 from rich.console import Console
