@@ -26,7 +26,7 @@ class LastRows:
 
     def __init__(self, model: Transformer) -> None:
         self.model, self.module = model, model.stream(model.main)
-        self.block = self._trimmed()
+        self.block, self.tables = self._trimmed(), model.tables()
 
     def _trimmed(self) -> list[Any] | None:
         """The last block, its attention reading what it is given as a memory; None where other parts mix tokens."""
@@ -50,13 +50,14 @@ class LastRows:
         reader._modules["mixer"] = attention
         return [reader, *tail]
 
-    def __call__(self, batch: PackedBatch, last: Tensor) -> Tensor:
-        """[n, D] hidden rows `last`, each the last of its document."""
+    def __call__(self, batch: PackedBatch, last: Tensor, ends: Layout | None = None) -> Tensor:
+        """[n, D] hidden rows `last`, each the last of its document; `ends` is their layout where it was made before,
+        with any steps."""
         main, module = self.model.main, self.module
         if self.block is None:
             return self.model.hidden(batch)[main][last]
         packed = batch.streams[main]
-        layout, tables = packed.layout, self.model.tables()
+        layout, tables = packed.layout, self.tables
         refuse_long(max(layout.lengths, default=0), module.longest, main)
         shared = dict(zip(module.shared_keys, module.shared, strict=True))
         ctx = Context(layout, shared=shared, tables=tables)
@@ -66,11 +67,12 @@ class LastRows:
                 x = residual(x, ctx)
         reader, *tail = self.block
         memory = reader.pre(x, ctx) if reader.pre else x
-        ends = Context(ending(layout, last), memory=(memory, layout), shared=shared, tables=tables)
-        x = reader(x[last], ends)
+        own = ending(layout, last) if ends is None else ends.replace(axes={a: v[last] for a, v in layout.axes.items()})
+        ctx = Context(own, memory=(memory, layout), shared=shared, tables=tables)
+        x = reader(x[last], ctx)
         for residual in tail:
-            x = residual(x, ends)
-        return module.norm(x, ends) if module.norm else x
+            x = residual(x, ctx)
+        return module.norm(x, ctx) if module.norm else x
 
 
 def ending(layout: Layout, last: Tensor) -> Layout:

@@ -15,13 +15,14 @@ from torch import Tensor
 
 from omnitok.batch import Ask, Document, PackedBatch, collate
 from omnitok.errors import ConfigError
+from omnitok.layout import Layout
 from omnitok.model import Transformer
 from omnitok.nn.attention import Attention
 from omnitok.nn.cache import Cache
 from omnitok.sequence import Span, TokenSequence
 from omnitok.session import refuse_unsteppable
 
-from .lastrow import LastRows
+from .lastrow import LastRows, ending
 
 KEPT = 64
 """Most templates held: one for every kind of document and number of episodes."""
@@ -38,6 +39,8 @@ class Template:
     """[n] row of the last token of every document"""
     ask: Ask
     """for those rows' answers"""
+    ends: Layout
+    """of those rows"""
 
 
 class Window:
@@ -114,7 +117,7 @@ class Window:
         template, main = self.templates[key], self.model.main
         batch = self._filled(template, values, shift)
         if self.cache is None:
-            hidden = self.rows(batch, template.last)
+            hidden = self.rows(batch, template.last, template.ends)
         else:
             hidden = self.model.hidden(batch, self.cache)[main][template.last]
         return self.model.answer({main: hidden}, template.ask)
@@ -150,14 +153,11 @@ class Window:
 
         documents = [Document({main: spans(row)}, attend=self.attend) for row in range(self.n)]
         batch = collate(documents, self.model.schema, sort=False)
+        batch = batch.replace(streams={main: batch.streams[main]}).to(self.device)
         layout = batch.streams[main].layout
-        every = torch.arange(self.n, device=self.device)
-        return Template(
-            batch.replace(streams={main: batch.streams[main]}).to(self.device),
-            layout.axes["step"].to(self.device),
-            (layout.offsets()[1:].long() - 1).to(self.device),
-            Ask(self.action, every, every, torch.ones(self.n), stream=main),
-        )
+        last, every = layout.offsets()[1:].long() - 1, torch.arange(self.n, device=self.device)
+        ask = Ask(self.action, every, every, torch.ones(self.n), stream=main)
+        return Template(batch, layout.axes["step"], last, ask, ending(layout, last))
 
     def _spans(self, values: Mapping[str, Tensor], behind: bool = False) -> TokenSequence:
         """Channel -> content [K, ...] of one document as interleaved spans, the first step being 0."""

@@ -12,6 +12,7 @@ import pytest
 import torch
 from gymnasium import spaces
 from omnitok_trajectory.episode import Episode
+from omnitok_trajectory.lastrow import LastRows
 from omnitok_trajectory.rollout import ModelPolicy, rollout
 from omnitok_trajectory.tokenizer import TrajectoryTokenizer
 
@@ -179,3 +180,16 @@ def test_the_return_to_go_falls_by_what_was_earned() -> None:
     for row, seen in enumerate(policy.seen):
         assert [r for r, _, _ in seen] == [20.0 - i for i in range(int(tracking.returns[0, row]))]
     assert isinstance(tokenizer.samples()[0], Episode)
+
+
+@pytest.mark.parametrize("changes", [{}, {"depth": 1}])
+def test_the_last_block_for_the_last_rows_is_the_whole_pass(changes: dict[str, Any]) -> None:
+    tokenizer = TrajectoryTokenizer(env="test/Box-v0")
+    model = model_of(tokenizer, **changes)
+    episodes = [tokenizer.encode(e) for e in tokenizer.samples()]
+    batch = collate([Document({"main": e}, attend={tokenizer.channel("action"): "causal"}) for e in episodes], model.schema)
+    last = batch.streams["main"].layout.offsets()[1:].long() - 1
+    read = LastRows(model)
+    assert read.block is not None, "the trimmed pass is not tried"
+    with torch.no_grad():
+        assert torch.allclose(read(batch, last), model.hidden(batch)["main"][last], atol=1e-9)
