@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -130,3 +131,9 @@ def trained(recipe: Recipe, folder: Path, host: Host, quiet: bool = False) -> Ru
     if run.recipe != recipe or run.step != recipe.train.steps:
         raise ConfigError(f"{folder} holds the run of another recipe, or one of {run.step} steps: choose another --out")
     return run
+
+
+def seconds_of(folder: Path) -> float:
+    """How long the run in that folder was trained, as its last line of metrics that says so."""
+    records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return float(next((r["seconds"] for r in reversed(records) if "seconds" in r), 0.0))

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from omnitok_trajectory import baselines
-from omnitok_trajectory.baselines import RECIPES, data_hash, trained
+from omnitok_trajectory.baselines import RECIPES, data_hash, seconds_of, trained
 from omnitok_trajectory.comparison import Comparison, Entry, Scale, interval
 from omnitok_trajectory.episode import Episode
 from omnitok_trajectory.evaluation import policy_of
@@ -42,6 +42,7 @@ PLAIN: dict[str, Any] = {
     "model": {"dim": 8, "depth": 1, "heads": 1},
     "train": {"steps": 2, "budget": 120, "threads": 1, "evaluate_every": 0},
 }
+LOGGED = {**PLAIN["train"], "log_every": 1}
 TOML = """
 [tokenizers.cart]
 plugin = "trajectory"
@@ -131,6 +132,8 @@ def test_a_model_of_one_step_forgets_what_was_before(tmp_path: Path) -> None:
         policy.act([0], np.zeros(1), [seen[first]])
         answers.append(policy.window.answer(policy._new(np.zeros(1), [seen[0]])))
     assert torch.equal(*answers)
+    assert trained(RECIPES["bc"](recipe(train=LOGGED)), tmp_path / "logged", HOST, quiet=True).step == 2
+    assert 0 < seconds_of(tmp_path / "logged") < 60
     assert trained(RECIPES["bc"](recipe()), tmp_path / "bc", HOST).step == 2
     with pytest.raises(ConfigError, match="another recipe"):
         trained(recipe(), tmp_path / "bc", HOST)
@@ -265,3 +268,14 @@ def test_gail_balances() -> None:
     gail.run()
     assert gail.online_steps == 40 * 8 * 256
     assert rollout(gail.policy(True), "CartPole-v1", [500.0], 32).means[0] >= 400
+
+
+def test_the_committed_comparison_is_complete() -> None:
+    result = json.loads((Path(__file__).parents[2] / "demos" / "results" / "compare-cartpole.json").read_text())
+    assert result["command"].startswith("omnitok rl compare demos/decision_transformer/cartpole.toml ")
+    assert result["targets"] == [25, 50, 100, 200, 350, 500] and result["episodes"] == 32 and len(result["data_sha256"]) == 64
+    assert set(result["models"]) == {"dt", "bc", "best10", "twin", "gail"}
+    models = {name: {way: model[way]["all"] for way in ("sampled", "greedy")} for name, model in result["models"].items()}
+    assert models["bc"]["greedy"]["return"] >= 475
+    assert models["dt"]["sampled"]["pearson"] >= 0.95 and 0.8 <= models["dt"]["sampled"]["slope"] <= 1.2
+    assert models["gail"]["sampled"]["return"] >= 400 and result["models"]["gail"]["online_steps"] == 40 * 8 * 256

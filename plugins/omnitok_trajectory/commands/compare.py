@@ -68,13 +68,11 @@ def compare(
     entries = [Entry(name, asked=name == "dt") for name in names]
     for seed in numbers:
         for entry in entries:
-            clock = time.monotonic()
             if entry.name == "gail":
                 _gail(entry, base, host, env, seed, asked, episodes)
             else:
                 seeded = derived[entry.name].replace(train=base.train.replace(seed=seed, budget=derived[entry.name].train.budget))
                 _offline(entry, seeded, out / f"{entry.name}-seed-{seed}", host, env, seed, asked, episodes)
-            entry.facts["seconds"] = entry.facts.get("seconds", 0) + round(time.monotonic() - clock)
     result = Comparison(env, asked, chosen, scales, tuple(entries))
     console().print(result.table())
     if json_ is not None:
@@ -91,13 +89,14 @@ def _offline(
     entry: Entry, recipe: Recipe, folder: Path, host: Host, env: str, seed: int, targets: tuple[float, ...], episodes: int
 ) -> None:
     """Train one recipe of one seed and play it."""
-    from ..baselines import trained
+    from ..baselines import seconds_of, trained
 
     run = trained(recipe, folder, host)
     entry.facts |= {
         "parameters": sum(p.numel() for p in run.model.parameters()),
         "steps": run.step,
         "actions_per_step": recipe.train.budget * recipe.train.accumulate // (3 if entry.asked else 2),
+        "train_seconds": round(entry.facts.get("train_seconds", 0) + seconds_of(folder)),
     }
     _play(entry, run, env, seed, targets, episodes)
 
@@ -121,9 +120,10 @@ def _gail(entry: Entry, recipe: Recipe, host: Host, env: str, seed: int, targets
     """Imitate the best share of the same episodes online, and play what came of it."""
     from ..gail import Gail, experts
 
-    gail = Gail(env, experts(recipe, host), seed=seed)
+    clock, gail = time.monotonic(), Gail(env, experts(recipe, host), seed=seed)
     gail.run()
-    entry.facts |= {"parameters": gail.parameters, "online_steps": gail.online_steps}
+    seconds = round(entry.facts.get("train_seconds", 0) + time.monotonic() - clock)
+    entry.facts |= {"parameters": gail.parameters, "online_steps": gail.online_steps, "train_seconds": seconds}
     console().print(f"gail, seed {seed}: {gail.online_steps} online steps of {env}")
     for way in ("sampled", "greedy"):
         _roll(entry, way, gail.policy(way == "sampled"), env, seed, targets, episodes)
