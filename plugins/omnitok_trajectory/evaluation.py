@@ -49,10 +49,12 @@ class Subject:
         config = self.run.recipe.task(self.task)
         return [sample[self.field] for sample in self.tasks.split(config, config.split)]
 
-    def policy(self, seed: int = 0, greedy: bool = False, prompt: TokenSequence | None = None) -> ModelPolicy:
+    def policy(
+        self, seed: int = 0, greedy: bool = False, prompt: TokenSequence | None = None, banded: bool = False
+    ) -> ModelPolicy:
         """The run's model as a policy, seen through the task's context."""
         context = self.run.recipe.task(self.task).context
-        return ModelPolicy(self.tokenizer, self.run.model, context, seed=seed, greedy=greedy, prompt=prompt)
+        return ModelPolicy(self.tokenizer, self.run.model, context, seed=seed, greedy=greedy, prompt=prompt, banded=banded)
 
 
 def subject_of(run: Run, task: str | None = None, env: str | None = None) -> Subject:
@@ -172,10 +174,11 @@ def evaluate_run(
     seed: int = 0,
     greedy: bool = False,
     prompt: TokenSequence | None = None,
+    banded: bool = False,
 ) -> Tracking:
     """Every target on the same start states, which are none of the data's."""
     longest = subject.tokenizer.max_steps
-    policy = subject.policy(seed, greedy, prompt)
+    policy = subject.policy(seed, greedy, prompt, banded)
     return rollout(policy, subject.env, targets, episodes, start_of(seed), longest)
 
 

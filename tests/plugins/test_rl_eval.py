@@ -245,6 +245,7 @@ def test_watch_writes_a_film_and_attention(trained: Path, tmp_path: Path, capsys
         (["eval", "--episodes", "0"], "at least one"),
         (["eval", "--json", "/nowhere/a.json"], "no folder"),
         (["eval", "--reference", "1"], "two numbers"),
+        (["eval", "--reference=-20,-1", "--banded"], "every attention has a window"),
         (["eval", "--prompt", "a=b"], "every field in front"),
         (["watch", "--target", "1", "-o", "a.txt"], ".gif or an .mp4"),
         (["watch", "--target", "1", "--env", "None-v0"], "None"),

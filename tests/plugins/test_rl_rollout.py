@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from copy import deepcopy
-from typing import Any
+from typing import Any, ClassVar
 
 import gymnasium
 import numpy as np
@@ -19,7 +19,11 @@ from omnitok_trajectory.tokenizer import TrajectoryTokenizer
 from omnitok.assemble import build
 from omnitok.batch import Document, collate
 from omnitok.errors import ConfigError
-from omnitok.model import Transformer
+from omnitok.model import Model, Preset, Stream, Transformer
+from omnitok.nn.attention import Attention
+from omnitok.nn.mixers import MLP
+from omnitok.nn.norms import Norm
+from omnitok.nn.residual import Residual
 from omnitok.objectives import Next
 from omnitok.presets import get
 from omnitok.sequence import Span, TokenSequence
@@ -193,3 +197,32 @@ def test_the_last_block_for_the_last_rows_is_the_whole_pass(changes: dict[str, A
     assert read.block is not None, "the trimmed pass is not tried"
     with torch.no_grad():
         assert torch.allclose(read(batch, last), model.hidden(batch)["main"][last], atol=1e-9)
+
+
+class Banded(Preset, frozen=True):
+    """A small decoder whose every layer sees the last eight tokens."""
+
+    name: ClassVar[str] = "banded-for-rollouts"
+    roles: ClassVar[tuple[str, ...]] = ()
+
+    def model(self, bound: Any, channels: Any) -> Model:
+        block = (Residual("mixer", Attention(2, window=8), pre=Norm()), Residual("mlp", MLP(64), pre=Norm()))
+        return Model({"main": Stream(32, (block, block), Norm(), attend="causal")})
+
+
+def test_a_band_is_read_from_the_cache_as_from_the_whole_episode() -> None:
+    """Beyond the context too, where the exact window is another computation."""
+    env = "test/Box-v0"
+    tokenizer = TrajectoryTokenizer(env=env)
+    torch.manual_seed(0)
+    channels, head = tokenizer.channels(), tokenizer.channel("action")
+    model = build(Banded(), channels, Next(head).heads("", channels)).double().eval()
+    for p in model.parameters():
+        p.data.mul_(3.0)
+    found = []
+    for context, banded in ((None, False), (9, True), (9, False)):
+        policy = Kept(ModelPolicy(tokenizer, model, context=context, banded=banded))
+        rollout(policy, env, [3.0], 2, seed=1)
+        found.append([a for seen in policy.seen for _, _, a in seen])
+    assert all(close(a, b) for a, b in zip(found[0], found[1], strict=True))
+    assert not all(close(a, b) for a, b in zip(found[0], found[2], strict=True))

@@ -30,6 +30,9 @@ def evaluate(
         Parameter(help="Returns that count as 0 and 100, such as --reference=-1230,-154; else random play and the data's best."),
     ] = None,
     prompt: Annotated[tuple[str, ...], Parameter(help="field=value of what stands in front of the trajectory.")] = (),
+    banded: Annotated[
+        bool, Parameter(help="Keep the cache beyond the context: for models whose every attention has a window.")
+    ] = False,
     json: Annotated[Path | None, Parameter(help="Write all numbers to this file.")] = None,
     picture: Annotated[Path | None, Parameter(help="Write the curve to this .png file.")] = None,
     device: Annotated[str, Parameter(help="auto, cpu or cuda.")] = "cpu",
@@ -58,7 +61,7 @@ def evaluate(
         console().print(f"warning: {warning}", style="yellow")
     lead = evaluation.prompt_of(subject, prompt)
     scale = evaluation.reference_of(reference, subject.env, returns, episodes, seed, subject.tokenizer.max_steps)
-    tracking = evaluation.evaluate_run(subject, asked, episodes, seed, greedy, lead)
+    tracking = evaluation.evaluate_run(subject, asked, episodes, seed, greedy, lead, banded)
     support = float(returns.min()), float(returns.max())
     console().print(report.table(tracking, scale, support))
     console().print(f"normalised: 0 = {scale.low:.5g} ({scale.low_from}), 100 = {scale.high:.5g} ({scale.high_from})")
@@ -75,6 +78,7 @@ def evaluate(
             "checkpoint": {"step": loaded.step, "which": "last"},
             "seed": seed,
             "actions": way,
+            "past": "cache with a band" if banded else "window computed anew",
             "support": list(support),
             "warnings": warnings,
             "versions": report.versions(),
