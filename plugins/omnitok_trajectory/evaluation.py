@@ -179,7 +179,7 @@ def evaluate_run(
     """Every target on the same start states, which are none of the data's."""
     longest = subject.tokenizer.max_steps
     policy = subject.policy(seed, greedy, prompt, banded)
-    return rollout(policy, subject.env, targets, episodes, start_of(seed), longest)
+    return rollout(policy, subject.env, targets, episodes, start_of(seed), longest, quiet=False)
 
 
 def flattened(tracking: Tracking, subject: Subject, greedy: bool) -> str | None:

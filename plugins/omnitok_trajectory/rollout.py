@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from omnitok.errors import ConfigError
 from omnitok.model import Transformer
@@ -100,7 +101,13 @@ class ModelPolicy:
 
 
 def rollout(
-    policy: Policy, env: str, targets: Sequence[float], episodes: int, seed: int = FIRST_SEED, max_steps: int = 1000
+    policy: Policy,
+    env: str,
+    targets: Sequence[float],
+    episodes: int,
+    seed: int = FIRST_SEED,
+    max_steps: int = 1000,
+    quiet: bool = True,
 ) -> Tracking:
     """Run `episodes` episodes per target, all at once; every target meets the same start states.
 
@@ -113,18 +120,19 @@ def rollout(
     try:
         observations = [made.reset(seed=seed + i % episodes)[0] for i, made in enumerate(envs)]
         asked = np.repeat(np.asarray(targets, np.float64), episodes)
-        achieved = _run(policy, envs, observations, asked, max_steps)
+        achieved = _run(policy, envs, observations, asked, max_steps, quiet)
     finally:
         for made in envs:
             made.close()
     return Tracking(env, tuple(map(float, targets)), achieved.reshape(len(targets), episodes))
 
 
-def _run(policy: Policy, envs: list[Any], observations: list[Any], asked: np.ndarray, max_steps: int) -> np.ndarray:
+def _run(policy: Policy, envs: list[Any], observations: list[Any], asked: np.ndarray, max_steps: int, quiet: bool) -> np.ndarray:
     """[n] return of every episode."""
     achieved = np.zeros(len(envs))
     running = list(range(len(envs)))
     policy.reset(len(envs))
+    bar = tqdm(total=len(envs), unit="episode", desc="playing", leave=False, disable=quiet or None)
     for _ in range(max_steps):
         if not running:
             break
@@ -135,5 +143,7 @@ def _run(policy: Policy, envs: list[Any], observations: list[Any], asked: np.nda
             achieved[i] += float(reward)
             if not (terminated or truncated):
                 still.append(i)
+        bar.update(len(running) - len(still))
         running = still
+    bar.close()
     return achieved
