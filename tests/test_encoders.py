@@ -12,10 +12,8 @@ from omnitok.batch import Document, collate
 from omnitok.errors import ConfigError, LengthError
 from omnitok.generate import Session
 from omnitok.model import Model, Preset, Stream
-from omnitok.nn.attention import Attention
 from omnitok.nn.mixers import MLP
 from omnitok.nn.norms import Norm
-from omnitok.nn.positions import Rope
 from omnitok.nn.residual import Residual
 from omnitok.nn.steps import Axis
 from omnitok.nn.tokenmlp import TokenMLP
@@ -92,16 +90,6 @@ def test_a_conformer_learns_to_transcribe(positions):
     assert last < 0.5 * first
 
 
-class Transcriber(Preset, frozen=True):
-    """Conformer blocks that listen, and a decoder that reads them and writes."""
-
-    def model(self, bound, channels):
-        listen = presets.conformer(**CONFORMER).model({}, channels).streams["main"]
-        mixers = {"self": Attention(2, positions=(Rope(),)), "cross": Attention(2, source="memory"), "mlp": MLP(32)}
-        block = tuple(Residual(name, mixer, pre=Norm()) for name, mixer in mixers.items())
-        return Model({"encoder": listen, "decoder": Stream(16, (block,), Norm(), memory="encoder")})
-
-
 def spoken(n: int) -> Document:
     """Frames and their words, as the decoder is asked for them."""
     g = worlds.maker(n)
@@ -109,10 +97,10 @@ def spoken(n: int) -> Document:
     return Seq2Seq("words").mark(document, {}, At("write", CHANNELS, random.Random(0)))
 
 
-def test_conformer_blocks_encode_for_a_decoder():
+def test_a_conformer_listens_for_a_decoder_that_writes():
     torch.manual_seed(0)
     objectives = {"write": Seq2Seq("words")}
-    model = build(Transcriber(), CHANNELS, objectives["write"].heads("write", CHANNELS))
+    model = build(presets.conformer(**CONFORMER, decoder=1), CHANNELS, objectives["write"].heads("write", CHANNELS))
     documents = [spoken(n) for n in (2, 5, 3)]
     first, last = learns(model, collate(documents, model.schema), objectives)
     assert last < 0.5 * first

@@ -138,7 +138,7 @@ def test_what_no_tokenizer_reads_is_told_with_each_of_their_reasons(tmp_path: Pa
     publish(tmp_path)
     (tmp_path / "preprocessor_config.json").write_text(json.dumps({"do_center_crop": True, "size": {"shortest_edge": 8}}))
     (line,) = serve(tmp_path, shape, channels, {}, host).lines
-    assert "asks for a centre crop" in line and "ids below" in line
+    assert "only a square of the shortest edge" in line and "ids below" in line
 
 
 def test_without_a_tokenizer_the_channel_comes_from_the_configuration(tmp_path: Path, host: Host) -> None:

@@ -178,3 +178,17 @@ def test_both_sides_of_a_comparison_lie_side_by_side() -> None:
 class Same(torch.nn.Module):
     def forward(self, x, ctx):
         return x
+
+
+def test_slots_that_hold_nothing_hold_no_noise() -> None:
+    """Fresh memory may hold anything, NaN too: selected documents of different lengths must not read it."""
+    model = encoder_decoder()
+    session = Session(model, 2).read({"encoder": [words(3), words(2)]}).feed([words(9, 1), words(2, 2)])
+    torch.use_deterministic_algorithms(True)  # fills new memory with NaN
+    try:
+        session.select([1, 1])
+        session.feed([words(12, 3), words(1, 4)])
+    finally:
+        torch.use_deterministic_algorithms(False)
+    document = Document({"encoder": words(2), "decoder": words(2, 2) + words(1, 4)})
+    torch.testing.assert_close(session.last[1], hidden(model, [document])[-1], atol=1e-5, rtol=1e-5)

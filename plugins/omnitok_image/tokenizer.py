@@ -45,6 +45,10 @@ class ImageTokenizer(Tokenizer, frozen=True):
     patch_size: Annotated[int, Meta(description="side of a patch in pixels", ge=1, le=1024)] = 16
     mode: Annotated[Literal["RGB", "L", "RGBA"], Meta(description="what every picture is converted to")] = "RGB"
     size: Annotated[tuple[int, int] | None, Meta(description="(height, width) to resize to; unset: as it is")] = None
+    aspect: Annotated[
+        Literal["stretch", "crop"],
+        Meta(description="with a size: stretched to it, or scaled until it covers it and the centre cut out"),
+    ] = "stretch"
     uneven: Annotated[
         Literal["pad", "resize"],
         Meta(description="sides that no patch divides: padded (decode cuts it off) or resized to the nearest multiple"),
@@ -148,7 +152,14 @@ class ImageTokenizer(Tokenizer, frozen=True):
         if (width, height) == image.size:
             return image
         check_size(width, height, self.max_pixels)
-        return image.resize((width, height), Image.Resampling[self.resample.upper()])
+        filter_ = Image.Resampling[self.resample.upper()]
+        if self.size is None or self.aspect == "stretch":
+            return image.resize((width, height), filter_)
+        scale = max(width / image.width, height / image.height)
+        across, down = max(width, int(image.width * scale)), max(height, int(image.height * scale))
+        check_size(across, down, self.max_pixels)
+        left, top = (across - width) // 2, (down - height) // 2
+        return image.resize((across, down), filter_).crop((left, top, left + width, top + height))
 
     def samples(self, seed: int = 0) -> Iterable[Image]:
         from PIL import Image
@@ -175,12 +186,16 @@ class ImageTokenizer(Tokenizer, frozen=True):
         """Write `preprocessor_config.json`, with what that file has no key for under "omnitok"."""
         mean, std = (x if isinstance(x, tuple) else (x,) * BANDS[self.mode] for x in (self.mean, self.std))
         size = None if self.size is None else {"height": self.size[0], "width": self.size[1]}
+        cut = {"do_center_crop": True, "crop_size": size} if size is not None and self.aspect == "crop" else {}
+        if cut and self.size is not None and self.size[0] != self.size[1]:
+            raise InputError(f"{self.channel()!r}: published files cut out squares only, not {list(self.size)}")
         published = {
             "image_processor_type": "ViTImageProcessor",
             "do_resize": size is not None,
             "do_rescale": True,
             "do_normalize": True,
-            "size": size or {"height": 224, "width": 224},
+            "size": {"shortest_edge": min(self.size or (224,))} if cut else size or {"height": 224, "width": 224},
+            **cut,
             "resample": RESAMPLE.index(self.resample),
             "rescale_factor": 1 / 255,
             "image_mean": [x / 255 for x in mean],
@@ -195,7 +210,8 @@ class ImageTokenizer(Tokenizer, frozen=True):
     def from_pretrained(cls, folder: Path) -> Self:
         """Read `preprocessor_config.json`, and the patch size from `config.json` where it stands beside it.
 
-        Raises InputError where the file asks for what this tokenizer does not do (cropping, the shortest edge).
+        A shortest edge as long as the square that is cut out of the centre is `aspect = "crop"`. Raises InputError where
+        the file asks for another crop.
         """
         path = Path(folder) / "preprocessor_config.json"
         try:
@@ -226,8 +242,6 @@ def _size(meta: Mapping[str, Any]) -> tuple[int, int]:
 
 def _published(values: dict[str, Any], path: Path) -> dict[str, Any]:
     """The fields that a published file holds."""
-    if values.get("do_center_crop"):
-        raise InputError(f"{path}: asks for a centre crop, which this tokenizer does not do; set the fields yourself")
     found: dict[str, Any] = {}
     scale = 1 / values.get("rescale_factor", 1 / 255) if values.get("do_rescale", True) else 1.0
     if not values.get("do_normalize", True):
@@ -235,17 +249,33 @@ def _published(values: dict[str, Any], path: Path) -> dict[str, Any]:
     elif "image_mean" in values:
         found = {name: tuple(x * scale for x in values[f"image_{name}"]) for name in ("mean", "std")}
         found = {name: numbers[0] if len(set(numbers)) == 1 else numbers for name, numbers in found.items()}
+    if values.get("do_center_crop") and not values.get("do_resize", True):
+        raise InputError(f"{path}: cuts out the centre of pictures that it does not resize; set the fields yourself")
     if values.get("do_resize", True) and "size" in values:
-        size = values["size"]
-        size = {"height": size, "width": size} if isinstance(size, int) else size
-        if "height" not in size:
-            raise InputError(f"{path}: resizes to {size}; this tokenizer resizes to a height and a width only")
-        found["size"] = (size["height"], size["width"])
+        found |= _resized(values, path)
         found["resample"] = RESAMPLE[values.get("resample", 2)]
     return found
 
 
+def _resized(values: dict[str, Any], path: Path) -> dict[str, Any]:
+    """`size` and `aspect`. Raises InputError for a way of resizing that this tokenizer has not."""
+    size, cut = values["size"], values.get("crop_size")
+    if values.get("do_center_crop"):
+        cut = {"height": cut, "width": cut} if isinstance(cut, int) else cut
+        edge = size.get("shortest_edge") if isinstance(size, dict) else size
+        if not isinstance(cut, dict) or edge != cut["height"] or edge != cut["width"]:
+            raise InputError(
+                f"{path}: resizes to {size} and cuts out {cut}; only a square of the shortest edge can be cut out"
+            )
+        return {"size": (edge, edge), "aspect": "crop"}
+    size = {"height": size, "width": size} if isinstance(size, int) else size
+    if "height" not in size:
+        raise InputError(f"{path}: resizes to {size} without a crop; this tokenizer resizes to a height and a width")
+    return {"size": (size["height"], size["width"])}
+
+
 def _patch_size(folder: Path) -> dict[str, Any]:
     path = folder / "config.json"
-    size = json.loads(path.read_text()).get("patch_size") if path.is_file() else None
+    config = json.loads(path.read_text()) if path.is_file() else {}
+    size = config.get("patch_size", config.get("vision_config", {}).get("patch_size"))
     return {} if size is None else {"patch_size": size}

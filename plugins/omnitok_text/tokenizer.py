@@ -178,6 +178,7 @@ class TextTokenizer(Tokenizer, frozen=True, kw_only=True):
         state = read_bytes(path, 1 << 28)
         named = {k: _content(v) for k, v in _read_json(Path(folder) / "tokenizer_config.json").items() if k in _NAMED}
         config = _read_json(Path(folder) / "config.json")
+        config = config.get("text_config", config)  # of a model of two towers
         first, last, ids = (config.get(k) for k in ("decoder_start_token_id", "eos_token_id", "vocab_size"))
         try:
             known = bpe.load(state)

@@ -111,12 +111,36 @@ def test_preprocessor_file_round_trip(tmp_path):
     assert again.encode(noise(5, 5)) == tokenizer.encode(noise(5, 5))
     assert (again.grid, again.resample, again.std) == (9, "bicubic", pytest.approx(51.0))
     assert again.mean == pytest.approx((10.0, 20.0, 30.0))
-    (tmp_path / "preprocessor_config.json").write_text(json.dumps({"do_center_crop": True}))
-    with pytest.raises(InputError, match="centre crop"):
+    wider = {"do_center_crop": True, "size": {"shortest_edge": 9}, "crop_size": 8}
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(wider))
+    with pytest.raises(InputError, match="only a square of the shortest edge"):
+        ImageTokenizer.from_pretrained(tmp_path)
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps({"do_center_crop": True, "do_resize": False}))
+    with pytest.raises(InputError, match="pictures that it does not resize"):
         ImageTokenizer.from_pretrained(tmp_path)
     (tmp_path / "preprocessor_config.json").write_text("[1]")
     with pytest.raises(InputError, match="preprocessor_config"):
         ImageTokenizer.from_pretrained(tmp_path)
+
+
+def test_the_centre_is_cut_out_of_what_covers_the_size(tmp_path):
+    clip = {"do_center_crop": True, "size": {"shortest_edge": 8}, "crop_size": {"height": 8, "width": 8}, "resample": 3}
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(clip))
+    (tmp_path / "config.json").write_text(json.dumps({"vision_config": {"patch_size": 4}}))
+    tokenizer = ImageTokenizer.from_pretrained(tmp_path)
+    assert (tokenizer.size, tokenizer.aspect, tokenizer.patch_size) == ((8, 8), "crop", 4)
+    for height, width in ((10, 25), (25, 10), (9, 9), (3, 5)):
+        image = noise(height, width)
+        short = min(height, width)
+        across, down = int(width * (8 / short)), int(height * (8 / short))
+        left, top = (across - 8) // 2, (down - 8) // 2
+        want = image.resize((across, down), Image.Resampling.BICUBIC).crop((left, top, left + 8, top + 8))
+        assert np.array_equal(tokenizer.decode(tokenizer.encode(image)), want)
+        assert tokenizer.count(image) == 4
+    tokenizer.save_pretrained(tmp_path / "again")
+    assert ImageTokenizer.from_pretrained(tmp_path / "again").picture(image) == tokenizer.picture(image)
+    with pytest.raises(InputError, match="squares only"):
+        ImageTokenizer(size=(8, 12), aspect="crop").save_pretrained(tmp_path)
 
 
 # -- kinds of picture

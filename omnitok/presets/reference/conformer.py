@@ -13,9 +13,9 @@ from ...model import Model, Stream
 from ...nn.attention import Attention
 from ...nn.conv import Conv
 from ...nn.initial import Constant, FanIn, Initial, Xavier
-from ...nn.mixers import MLP
+from ...nn.mixers import MLP, Mixer
 from ...nn.norms import Norm
-from ...nn.positions import Position
+from ...nn.positions import Position, Rope
 from ...nn.relative import XL
 from ...nn.residual import Residual
 from ...tokenizer import Channel
@@ -42,13 +42,14 @@ class Conformer(Reference, frozen=True):
 
     Its channels bring their own embedding; features of width `dim` with `embed = ()` go in as they are. transformers'
     encoder has relative positions, no biases in its convolutions and a norm behind the last block; torchaudio's
-    has no positions. Start values are torchaudio's, those of relative positions transformers'.
+    has no positions. Start values are torchaudio's, those of relative positions transformers'. With `decoder` blocks
+    that read them and write, the streams are `encoder` and `decoder`; no library keeps those together.
     """
 
     name: ClassVar[str] = "conformer"
     roles: ClassVar[tuple[str, ...]] = ()
     source: ClassVar[str] = "arXiv 2005.08100; torchaudio Conformer, transformers Wav2Vec2ConformerEncoder"
-    suits: ClassVar[tuple[str, ...]] = ("ctc", "classify", "regress")
+    suits: ClassVar[tuple[str, ...]] = ("ctc", "seq2seq", "classify", "regress")
     published: ClassVar[Mapping[str, Size]] = {
         "conformer-s": Size({}, {}),
         "conformer-m": Size({"dim": 256}, {}),
@@ -74,12 +75,23 @@ class Conformer(Reference, frozen=True):
     first: Annotated[Literal["attention", "convolution"], Meta(description="which of the two comes first")] = "attention"
     bias: Annotated[bool, Meta(description="whether the convolution module has biases")] = True
     last_norm: Annotated[bool, Meta(description="a norm behind the last block")] = False
+    decoder: Annotated[int, Meta(ge=0, description="blocks of a decoder that reads them; 0: none")] = 0
     act: Annotated[str, Meta(description="activation of the MLPs and the convolution module")] = "silu"
     dropout: Annotated[float, Meta(ge=0, lt=1, description="on branches, MLPs and attention weights, in training")] = 0.0
 
     def model(self, bound: Mapping[str, Channel], channels: Mapping[str, Channel]) -> Model:
         blocks = (self.block(self._positions(channels)),) * self.depth
-        return Model({"main": Stream(self.dim, blocks, Norm() if self.last_norm else None, attend="full")})
+        listen = Stream(self.dim, blocks, Norm() if self.last_norm else None, attend="full")
+        if not self.decoder:
+            return Model({"main": listen})
+        mixers: dict[str, Mixer] = {
+            "attention": Attention(self.heads, positions=(Rope(),), dropout=self.dropout),
+            "cross": Attention(self.heads, source="memory", dropout=self.dropout),
+            "mlp": MLP(self.hidden or 4 * self.dim),
+        }
+        write = tuple(Residual(name, mixer, pre=Norm(), dropout=self.dropout) for name, mixer in mixers.items())
+        decoder = Stream(self.dim, (write,) * self.decoder, Norm(), memory="encoder", attend="causal")
+        return Model({"encoder": listen, "decoder": decoder})
 
     def _positions(self, channels: Mapping[str, Channel]) -> tuple[Position, ...]:
         """What was chosen, and the bias of every kind of pair that a channel declares."""
@@ -111,6 +123,8 @@ class Conformer(Reference, frozen=True):
 
     def maps(self, bound: Mapping[str, Channel]) -> dict[str, list[Rule]]:
         """The libraries whose module this is. Raises ConfigError where it is neither's."""
+        if self.decoder:
+            raise ConfigError("conformer: neither library keeps a decoder beside it; set decoder = 0 to exchange weights")
         torchaudio = self.positions == "none" and self.norm != "layer" and self.bias and not self.last_norm
         hf = self.positions != "rotary" and self.norm == "batch" and self.first == "attention" and self.last_norm
         found = {
