@@ -73,9 +73,7 @@ class RopeModule(nn.Module):
         given = sum(d for _, d in config.over)
         self.dims = [d or head_dim - given for _, d in config.over]
         if any(d <= 0 or d % 2 for d in self.dims) or sum(self.dims) > head_dim:
-            raise ConfigError(
-                f"Rope rotates pairs of head dimensions: {self.dims} must be even, positive and at most {head_dim}"
-            )
+            raise ConfigError(f"Rope rotates pairs of head dimensions: {self.dims} must be even, positive and at most {head_dim}")
         self.config = config
 
     def tables(self, layout: Layout) -> list[tuple[Tensor, Tensor]]:
