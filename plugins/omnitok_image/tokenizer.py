@@ -264,9 +264,7 @@ def _resized(values: dict[str, Any], path: Path) -> dict[str, Any]:
         cut = {"height": cut, "width": cut} if isinstance(cut, int) else cut
         edge = size.get("shortest_edge") if isinstance(size, dict) else size
         if not isinstance(cut, dict) or edge != cut["height"] or edge != cut["width"]:
-            raise InputError(
-                f"{path}: resizes to {size} and cuts out {cut}; only a square of the shortest edge can be cut out"
-            )
+            raise InputError(f"{path}: resizes to {size} and cuts out {cut}; only a square of the shortest edge can be cut out")
         return {"size": (edge, edge), "aspect": "crop"}
     size = {"height": size, "width": size} if isinstance(size, int) else size
     if "height" not in size:
