@@ -61,6 +61,14 @@ def key_to_door_holds(result: dict[str, Any]) -> None:
     assert asked >= 3 * cloned, (asked, cloned)
 
 
+def prompt_holds(result: dict[str, Any]) -> None:
+    """In both environments the expert's words achieve more, and the intervals lie apart."""
+    for seed in result["seeds"].values():
+        assert set(seed) == {"CartPole-v1", "Pendulum-v1"}
+        for told in seed.values():
+            assert told["an expert player"]["interval"][0] > told["a beginner"]["interval"][1], told
+
+
 COMPARE = "rl compare demos/decision_transformer/{} --seeds 0,1,2 --targets={} {}"
 BARS: dict[str, tuple[str, Callable[[dict[str, Any]], None]]] = {
     "pendulum": (
@@ -72,6 +80,7 @@ BARS: dict[str, tuple[str, Callable[[dict[str, Any]], None]]] = {
         cartpole_mix_holds,
     ),
     "shortest-path": ("demo decision-transformer --recipe shortest-path --seeds 0,1,2,3,4", shortest_path_holds),
+    "prompt": ("demo prompt", prompt_holds),
     "key-to-door": (COMPARE.format("key_to_door.toml", "1", "--only dt,bc --episodes 200"), key_to_door_holds),
 }
 
