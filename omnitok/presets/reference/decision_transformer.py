@@ -76,7 +76,8 @@ class DecisionTransformer(Reference, frozen=True, kw_only=True):
     """A causal decoder of (condition, observation, action) per step, whose three tokens share the axis `step`.
 
     The action is read off the observation's token. Ids are looked up where the reference has features only; `tanh`
-    bounds continuous actions to [-1, 1] in raw units, as the reference does.
+    bounds continuous actions to one `std` around the `mean` of their channel: a whole bounded space, where its tokenizer
+    centres it; the reference's own [-1, 1] with mean 0 and std 1.
     """
 
     name: ClassVar[str] = "decision-transformer"
@@ -99,7 +100,7 @@ class DecisionTransformer(Reference, frozen=True, kw_only=True):
     positions: Annotated[int, Meta(ge=1, description="rows of the position table, of which the first is used")] = 1024
     spare: Annotated[int, Meta(ge=0, description="rows of the reference's table of ids, which nothing reads")] = 1
     act: Annotated[str, Meta(description="activation of the MLP")] = "relu"
-    tanh: Annotated[bool, Meta(description="bound continuous actions to [-1, 1]")] = True
+    tanh: Annotated[bool, Meta(description="bound continuous actions to mean - std and mean + std of their channel")] = True
     eps: Annotated[float, Meta(gt=0, description="epsilon of every norm")] = 1e-5
     dropout: Annotated[float, Meta(ge=0, lt=1, description="on residual branches, in training")] = 0.1
     embed_dropout: Annotated[float, Meta(ge=0, lt=1, description="on embedded tokens, in training")] = 0.1
@@ -137,7 +138,7 @@ class DecisionTransformer(Reference, frozen=True, kw_only=True):
         if channel.width is None:
             return (Linear(channel.vocab or 0),)
         bounded = role == "action" and self.tanh
-        return (Linear(channel.size), *((Act("tanh"), Affine(channel.mean, channel.std)) if bounded else ()))
+        return (Linear(channel.size), *((Act("tanh"),) if bounded else ()))
 
     def initial(self) -> Sequence[tuple[str, Initial]]:
         """Maps that write into the stream start smaller, by the root of their number."""

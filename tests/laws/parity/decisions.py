@@ -33,10 +33,7 @@ def document(raw: tuple[Tensor, ...]) -> Document:
 def answer(reference: nn.Module, raw: tuple[Tensor, ...]) -> Answers:
     goal, state, action, step = (x[None] for x in raw)
     out = reference(states=state, actions=action, returns_to_go=goal, rewards=None, timesteps=step)
-    # the preset bounds the action in raw units and answers in the channel's normalised ones
-    bounded = reference.config.action_tanh
-    action = (out.action_preds[0] - MEAN) / STD if bounded else out.action_preds[0]
-    return {"condition": out.return_preds[0], "observation": out.state_preds[0], "action": action}
+    return {"condition": out.return_preds[0], "observation": out.state_preds[0], "action": out.action_preds[0]}
 
 
 def deciding_model(preset, wrong=None, **config) -> Case:
