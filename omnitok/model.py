@@ -169,7 +169,7 @@ class StreamModule(nn.Module):
             for residual in cast(nn.ModuleDict, self.blocks[number]).values():
                 x = residual(x, ctx)
         x = self.norm(x, ctx) if self.norm else x
-        return F.dropout(x, self.config.dropout, self.training) if self.config.dropout else x
+        return F.dropout(x, self.config.dropout) if self.config.dropout and self.training else x
 
 
 class Transformer(nn.Module):

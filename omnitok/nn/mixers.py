@@ -68,5 +68,5 @@ class MLPModule(nn.Module):
     def forward(self, x: Tensor, ctx: Context) -> Tensor:
         up = self.up(x)
         hidden = self.act(up) if self.gate is None else self.act(self.gate(x)) * up
-        hidden = F.dropout(hidden, self.dropout, self.training) if self.dropout else hidden
+        hidden = F.dropout(hidden, self.dropout) if self.dropout and self.training else hidden
         return self.down(hidden)  # type: ignore[no-any-return]

@@ -51,7 +51,7 @@ class ResidualModule(nn.Module):
         """The branch by itself: what is added to the stream."""
         y = self.mixer(self.pre(x, ctx) if self.pre else x, ctx)
         y = self.branch(y, ctx) if self.branch else y
-        y = F.dropout(y, self.dropout, self.training) if self.dropout else y
+        y = F.dropout(y, self.dropout) if self.dropout and self.training else y
         y = y if self.gain is None else y * self.gain
         y = y if self.scale == 1.0 else y * self.scale
         return self._dropped(y, ctx) if self.training and self.drop_path else y

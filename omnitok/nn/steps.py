@@ -245,7 +245,7 @@ class Dropout(Step, frozen=True):
 
 class DropoutModule(nn.Dropout):
     def forward(self, x: Tensor, ctx: Context | None = None) -> Tensor:
-        return super().forward(x)
+        return super().forward(x) if self.training else x
 
 
 class Temperature(Step, frozen=True):
