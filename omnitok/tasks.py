@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from .plugins import Host
 
 CUT = " (cut: first "
+MOST_ENCODED = 1 << 27
+"""bytes of encoded training samples that one process keeps"""
 
 
 class Tasks:
@@ -53,9 +55,11 @@ class Tasks:
         self.readout_first = recipe.preset().readout is not None
         self.heads = self._heads()
         self._splits: dict[tuple[str, str], Sequence[Sample]] = {}
+        self._encoded: dict[tuple[Any, ...], TokenSequence] = {}
+        self._room = MOST_ENCODED
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_splits": {}}
+        return {**self.__dict__, "_splits": {}, "_encoded": {}, "_room": MOST_ENCODED}
 
     def _heads(self) -> dict[str, tuple[Step, ...]]:
         heads: dict[str, tuple[Step, ...]] = {}
@@ -97,16 +101,20 @@ class Tasks:
     def __call__(self, task: str, index: int, key: str) -> Document:
         """A training document, for the loader."""
         config = self.recipe.task(task)
-        return self.document(task, self.split(config, config.split)[index], f"{task}/{index}", key)
+        sample = self.split(config, config.split)[index]
+        return self.document(task, sample, f"{task}/{index}", key, (task, index))
 
-    def document(self, task: str, sample: Sample, name: str = "", key: str | None = None) -> Document:
+    def document(
+        self, task: str, sample: Sample, name: str = "", key: str | None = None, known: tuple[Any, ...] | None = None
+    ) -> Document:
         """One sample -> a document with what the task asks of it; with a `key`, cropped and marked as training does.
 
-        Raises InputError naming the field that is missing or refused.
+        `known` names the sample among those of training, whose tokens are kept for the next time. Raises InputError
+        naming the field that is missing or refused.
         """
         config, objective = self.recipe.task(task), self.objectives[task]
         name = name or task
-        document = self.recipe.preset().prepare(self.compose(config, sample, None if key is None else chance(key, "crop")))
+        document = self.recipe.preset().prepare(self.compose(config, sample, None if key is None else chance(key, "crop"), known))
         if config.truncate:
             budget = self.recipe.train.budget
             document, name = _truncate(document, budget - objective.added(budget), name)
@@ -115,19 +123,31 @@ class Tasks:
         at = At(task, self.channels, rng, key is not None, readout, self.readout_first)
         return objective.mark(document.replace(name=name), sample, at)
 
-    def compose(self, task: Task, sample: Sample, rng: random.Random | None = None) -> Document:
+    def compose(
+        self, task: Task, sample: Sample, rng: random.Random | None = None, known: tuple[Any, ...] | None = None
+    ) -> Document:
         """The template filled in: fields encoded, closed by their `end` and joined, streams cropped to the context."""
         streams: dict[str, TokenSequence] = {}
         starts: dict[str, list[tuple[int, int, int]]] = {}
         for stream, instance, field in task.fields():
             so_far = streams.get(stream, TokenSequence())
-            part = self.encode(instance, field, sample)
+            part = self._remembered(None if known is None else (*known, instance, field), instance, field, sample)
             streams[stream] = so_far + part
             starts.setdefault(stream, []).append((len(so_far), len(part), self.tokenizers[instance].unit))
         if task.context is not None:
             rng = rng if len(streams) == 1 else None  # windows of several streams would not belong together
             streams = {s: crop(x, task.context, starts[s], rng) for s, x in streams.items()}
         return Document(streams)
+
+    def _remembered(self, key: tuple[Any, ...] | None, instance: str, field: str, sample: Sample) -> TokenSequence:
+        """A field's tokens, kept under `key` while there is room: a window costs no second encoding of its whole object."""
+        if key in self._encoded:
+            return self._encoded[key]  # type: ignore[index]
+        tokens = self.encode(instance, field, sample)
+        size = sum(x.nbytes for span in tokens.spans for x in (span.content, *span.axes.values()))
+        if key is not None and size <= self._room:
+            self._encoded[key], self._room = tokens, self._room - size
+        return tokens
 
     def encode(self, instance: str, field: str, sample: Sample) -> TokenSequence:
         """One field as tokens, closed by its channel's `end` where it has one."""
