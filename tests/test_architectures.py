@@ -89,3 +89,9 @@ def test_every_published_size_can_be_made(name: str) -> None:
     cls = presets.get(name)
     for size in cls.published.values():
         shape_of(cls(**size.fields), size.channels)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", presets.names())
+def test_every_preset_is_explained(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert name in printed(capsys, name)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import inspect
 import json as json_
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 from rich.table import Table
 
+from ..errors import ConfigError
 from .common import console
 
 if TYPE_CHECKING:
@@ -86,9 +88,17 @@ def describe(cls: type[Preset]) -> dict[str, Any]:
         "recipe": recipe_of(cls),
     }
     if issubclass(cls, Reference) and cls.published:
-        size = next(iter(cls.published.values()))
-        facts["layouts"] = [name for name in cls(**size.fields).maps(size.channels) if name]
+        facts["layouts"] = _layouts(cls)
     return facts
+
+
+def _layouts(cls: type[Reference]) -> list[str]:
+    """The layouts of weights that any of the published sizes has: an option may decide which library a model is."""
+    found: dict[str, None] = {}
+    for size in cls.published.values():
+        with suppress(ConfigError):
+            found |= dict.fromkeys(name for name in cls(**size.fields).maps(size.channels) if name)
+    return list(found)
 
 
 def _fields(cls: type[Preset]) -> Iterator[dict[str, str]]:

@@ -49,7 +49,7 @@ class Conformer(Reference, frozen=True):
     name: ClassVar[str] = "conformer"
     roles: ClassVar[tuple[str, ...]] = ()
     source: ClassVar[str] = "arXiv 2005.08100; torchaudio Conformer, transformers Wav2Vec2ConformerEncoder"
-    suits: ClassVar[tuple[str, ...]] = ("ctc", "seq2seq", "classify", "regress")
+    suits: ClassVar[tuple[str, ...]] = ("ctc", "classify", "regress", "seq2seq")
     published: ClassVar[Mapping[str, Size]] = {
         "conformer-s": Size({}, {}),
         "conformer-m": Size({"dim": 256}, {}),
