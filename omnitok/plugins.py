@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 import traceback
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -34,8 +35,11 @@ class Host:
         self._plugins = list(plugins)
         for plugin in files:
             self._import(plugin)  # only its code knows the names in a one-file plugin
-            for name in plugin.tokenizers or (plugin.record.name,):
-                self._plugins.append(replace(plugin, record=replace(plugin.record, name=name)))
+            if plugin.tokenizers:
+                records = [replace(plugin.record, name=n, suffixes=suffixes_of(cls)) for n, cls in plugin.tokenizers.items()]
+            else:
+                records = [plugin.record]  # broken: its file's name stands for it
+            self._plugins += [replace(plugin, record=record) for record in records]
         self._plugins.sort(key=lambda p: (p.record.name, p.record.distribution))
 
     # -- what there is
@@ -214,9 +218,26 @@ def _check_names(plugin: Plugin) -> None:
     name, tokenizers = plugin.record.name, plugin.tokenizers or {}
     if not tokenizers or (name not in tokenizers and not plugin.record.is_file):
         raise PluginError(f"{name!r} must be the name of one of its tokenizers, which are {', '.join(tokenizers) or 'none'}")
+    suffixes = {n: suffixes_of(cls) for n, cls in tokenizers.items()}
+    declared = () if plugin.record.is_file else suffixes[name]
+    if declared and declared != plugin.record.suffixes:
+        raise PluginError(
+            f"tokenizer {name!r} has the suffixes {' '.join(declared)}, and the entry points 'omnitok.suffixes' of "
+            f"{plugin.record.distribution} say {' '.join(plugin.record.suffixes) or 'none'}; make them the same"
+        )
     for dataset in plugin.datasets or {}:
         if dataset.partition("/")[0] not in tokenizers:
             raise PluginError(f"dataset {dataset!r} must be named {name + '/...'!r}")
+
+
+def suffixes_of(tokenizer: type[Tokenizer]) -> tuple[str, ...]:
+    """The suffixes that a class declares, as entry points would. Raises PluginError where they are no such words."""
+    declared: Any = tokenizer.suffixes
+    if not isinstance(declared, tuple) or not all(
+        isinstance(s, str) and re.fullmatch(r"(\.[a-zA-Z0-9_+-]+)+", s) for s in declared
+    ):
+        raise PluginError(f"{tokenizer.__name__}.suffixes must be a tuple such as ('.csv',), and is {declared!r}")
+    return tuple(sorted({s.lower() for s in declared}))
 
 
 def _configure(cls: type[S], what: str, config: Mapping[str, Any], state: bytes | None = None) -> S:

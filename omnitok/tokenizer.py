@@ -135,6 +135,8 @@ class Tokenizer(  # type: ignore[metaclass]
     round_trip: ClassVar[RoundTrip] = OneWay()
     unit: ClassVar[int] = 1
     """a crop starts at a multiple of this many tokens."""
+    suffixes: ClassVar[tuple[str, ...]] = ()
+    """the files that `read` takes, such as (".csv",). A one-file plugin claims them; a package repeats them as entry points."""
     instance: str = ""
     state: bytes | None = None
 
