@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from .assemble import build
     from .batch import Ask, Document, PackedBatch
     from .checks import check_tokenizer
+    from .data import Dataset
     from .errors import InputError, OmnitokError
     from .hookspecs import hookimpl
     from .layout import Layout
@@ -27,6 +28,7 @@ _ROOMS = {
     "batch": ("Ask", "Document", "PackedBatch"),
     "assemble": ("build",),
     "checks": ("check_tokenizer",),
+    "data": ("Dataset",),
     "errors": ("InputError", "OmnitokError"),
     "hookspecs": ("hookimpl",),
     "layout": ("Layout",),
