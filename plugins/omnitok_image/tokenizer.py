@@ -10,15 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 import msgspec
 import numpy as np
 import torch
-import torch.nn.functional as F
-from einops import rearrange
 from msgspec import Meta
 
 from omnitok.errors import ConfigError, InputError
-from omnitok.nn.steps import Axis
 from omnitok.sequence import Span, TokenSequence
 from omnitok.tokenizer import Channel, Exact, Picture, RoundTrip, Tokenizer
 
+from .patches import Patches, patch_channel
 from .pictures import check_size, looks_like_picture, plain, read_picture
 
 if TYPE_CHECKING:
@@ -81,23 +79,15 @@ class ImageTokenizer(Tokenizer, frozen=True):
             raise ConfigError("image tokenizer, field 'std': must not be 0")
 
     def channels(self) -> dict[str, Channel]:
-        area = self.patch_size**2
-        mean, std = (
-            tuple(x for x in numbers for _ in range(area)) if isinstance(numbers, tuple) else numbers
-            for numbers in (self.mean, self.std)
-        )
-        axes = (Axis("h", self.grid), Axis("w", self.grid))
-        return {self.channel(): Channel(width=(BANDS[self.mode] * area,), mean=mean, std=std, attend="full", axes=axes)}
+        bands, grid = BANDS[self.mode], (self.grid, self.grid)
+        return {self.channel(): patch_channel(self.patch_size, bands, self.mean, self.std, grid)}
 
     def encode(self, raw: Any) -> TokenSequence:
         image = self.picture(raw)
-        (rows, columns), p = self._patches(image.height, image.width), self.patch_size
-        pixels = torch.from_numpy(np.array(image)).view(image.height, image.width, BANDS[self.mode])
-        pixels = F.pad(pixels, (0, 0, 0, columns * p - image.width, 0, rows * p - image.height))
-        features = rearrange(pixels, "(h p) (w q) c -> (h w) (c p q)", p=p, q=p).contiguous()
-        k = torch.arange(rows * columns)
-        axes = {"h": k // columns, "w": k % columns}
-        return TokenSequence((Span(self.channel(), features=features, axes=axes, meta={"size": [image.height, image.width]}),))
+        patches = self._patches(image.height, image.width)
+        features = patches.cut(torch.from_numpy(np.array(image)).view(image.height, image.width, BANDS[self.mode]))
+        meta = {"size": [image.height, image.width]}
+        return TokenSequence((Span(self.channel(), features=features, axes=patches.axes(), meta=meta),))
 
     def decode(self, tokens: TokenSequence) -> Image:
         """A PIL image in `mode`: the pixels that were tokenized."""
@@ -107,28 +97,24 @@ class ImageTokenizer(Tokenizer, frozen=True):
         if "" not in spans:
             raise InputError(f"nothing to decode: no tokens of {self.channel()!r}")
         features, (height, width) = spans[""].features, _size(spans[""].meta)
-        rows, columns = self._patches(height, width)
-        shape = (rows * columns, BANDS[self.mode] * self.patch_size**2)
+        patches = self._patches(height, width)
+        shape = (len(patches), patches.size)
         if features is None or features.shape != shape:
             found = "ids" if features is None else f"features {list(features.shape)}"
             raise InputError(f"{self.channel()!r}: a {width}x{height} picture has features {list(shape)}, got {found}")
-        if features.is_floating_point():
-            features = features.nan_to_num().round().clamp(0, 255).to(torch.uint8)  # what a model generated
-        pixels = rearrange(features, "(h w) (c p q) -> (h p) (w q) c", h=rows, p=self.patch_size, q=self.patch_size)
-        pixels = pixels[:height, :width].numpy()
+        pixels = patches.join(features).numpy()
         return Image.fromarray(np.ascontiguousarray(pixels[:, :, 0] if self.mode == "L" else pixels))
 
     def place(self, k: int, meta: Mapping[str, Any]) -> tuple[str, dict[str, Any]] | None:
-        rows, columns = self._patches(*_size(meta))
-        return (self.channel(), {"h": k // columns, "w": k % columns}) if k < rows * columns else None
+        patches = self._patches(*_size(meta))
+        return (self.channel(), patches.place(k)) if k < len(patches) else None
 
     def count(self, raw: Any) -> int:
         from PIL import Image
 
         if self.size is None and isinstance(raw, Image.Image):  # turning swaps the sides, and leaves the number
             check_size(*raw.size, self.max_pixels)
-            rows, columns = self._patches(*self._target(raw.height, raw.width))
-            return rows * columns
+            return len(self._patches(*self._target(raw.height, raw.width)))
         return len(self.encode(raw))
 
     def read(self, path: Path) -> Image:
@@ -172,14 +158,14 @@ class ImageTokenizer(Tokenizer, frozen=True):
 
     def show(self, raw: Any, tokens: TokenSequence) -> Picture:
         image, p = self.picture(raw), self.patch_size
-        rows, columns = self._patches(image.height, image.width)
+        patches = self._patches(image.height, image.width)
         marks = [
             (x, y, min(p, image.width - x), min(p, image.height - y))
-            for y in range(0, rows * p, p)
-            for x in range(0, columns * p, p)
+            for y in range(0, image.height, p)
+            for x in range(0, image.width, p)
         ]
         seen = plain(image, "RGB", self.max_pixels) if self.mode == "RGBA" else image
-        title = f"{image.width}x{image.height} pixels, {rows}x{columns} patches of {p}x{p}"
+        title = f"{image.width}x{image.height} pixels, {patches.rows}x{patches.columns} patches of {p}x{p}"
         return Picture("image", np.array(seen), marks, title)
 
     def save_pretrained(self, folder: Path) -> None:
@@ -228,9 +214,8 @@ class ImageTokenizer(Tokenizer, frozen=True):
         p = self.patch_size
         return max(1, (height + p // 2) // p) * p, max(1, (width + p // 2) // p) * p
 
-    def _patches(self, height: int, width: int) -> tuple[int, int]:
-        """Rows and columns of patches."""
-        return -(-height // self.patch_size), -(-width // self.patch_size)
+    def _patches(self, height: int, width: int) -> Patches:
+        return Patches(self.patch_size, height, width, BANDS[self.mode])
 
 
 def _size(meta: Mapping[str, Any]) -> tuple[int, int]:
