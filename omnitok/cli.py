@@ -16,6 +16,7 @@ from .errors import OmnitokError, unknown_name
 
 COMMANDS = {
     "plugins": ("omnitok.commands.plugins:plugins", "List the installed plugins, explain one, or check them."),
+    "new": ("omnitok.commands.new:new", "Write a plugin's package: an example to edit, or a one-file plugin."),
     "tokenize": ("omnitok.commands.tokenize:tokenize", "Show the tokens of files."),
     "train": ("omnitok.commands.train:train", "Train a model from a recipe."),
     "eval": ("omnitok.commands.evaluate:evaluate", "Score a run on held-out samples."),
