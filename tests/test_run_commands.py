@@ -74,6 +74,21 @@ def test_generate_from_a_file(folder, tmp_path, capsys):
     assert json.loads(capsys.readouterr().out) == first, "the same seed draws the same tokens"
 
 
+def test_words_in_front_of_what_is_no_words(tmp_path, capsys):
+    """The prompt goes to the nearest field of words in front; what is written is another kind of data, and begins empty."""
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(RECIPE.replace('{ waves = "wave" }', '{ text = "name" }'))
+    more = ["--set", "train.steps=40", "--set", "train.lr=0.01"]
+    assert run(["train", str(recipe), "--out", str(tmp_path / "run"), "--plugin", TOYS, *more]) == 0
+    capsys.readouterr()
+    words = ["generate", str(tmp_path / "run"), "--plugin", TOYS, "--max-tokens", "3", "--json"]
+    for prompt in ("low", "high"):
+        assert run([*words, "--prompt", prompt]) == 0
+        found = json.loads(capsys.readouterr().out)
+        assert found["channel"] == "words" and found["tokens"] == len(found["ids"]) > 0
+        assert found["answer"] == repr(found["ids"])
+
+
 def test_config_show(recipe, capsys):
     assert run(["config", "show", str(recipe), "--plugin", TOYS, "--set", "train.seed=7"]) == 0
     printed = capsys.readouterr().out

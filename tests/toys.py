@@ -91,7 +91,8 @@ class Counting(Dataset, frozen=True):
             wave = torch.full((3, 4), 5.0 + kind) + 0.1 * torch.randn(3, 4, generator=torch.Generator().manual_seed(i))
             if name == "train" and i == self.poison:
                 wave[1, 2] = torch.nan
-            rows.append({"list": [(start + k) % 10 for k in range(length)], "wave": wave, "kind": kind, "number": i})
+            counted = [(start + k) % 10 for k in range(length)]
+            rows.append({"list": counted, "wave": wave, "kind": kind, "name": ("low", "high")[kind], "number": i})
         return rows
 
     def metadata(self) -> dict[str, Any]:

@@ -22,7 +22,7 @@ def generate(
     /,
     *,
     prompt: Annotated[
-        str | None, Parameter(help="Words to continue, or to read where the model writes another sequence (encoder-decoder).")
+        str | None, Parameter(help="Words to continue, or to read in front of what is written (encoder-decoder, or no words).")
     ] = None,
     file: Annotated[tuple[str, ...], Parameter(help="A file in front of the prompt, as PATH or TOKENIZER=PATH.")] = (),
     channel: Annotated[
@@ -57,8 +57,8 @@ def generate(
     loaded = load_run(run, plugin, str(device_of(device)))
     channel = channel or _only_channel(loaded)
     tokenizer = loaded.tokenizer(channel)
-    own = _words(loaded, channel, prompt)
-    given, before = _files(loaded, file) + own, own if loaded.reads is None else own[:0]
+    words, begins = _words(loaded, channel, prompt)
+    given, before = _files(loaded, file) + words, words if begins else words[:0]
     if beams is None:
         drawn = loaded.generate(given, channel, max_tokens, Sampler(temperature, top_k, top_p, seed))
         found: list[tuple[TokenSequence, float | None]] = [(drawn, None)]
@@ -117,30 +117,38 @@ def _reader(run: Run, path: Path) -> Tokenizer:
     return found[0]
 
 
-def _words(run: Run, channel: str, prompt: str | None) -> TokenSequence:
-    """The words of the prompt: the beginning of what is generated, or, for a decoder that reads, one closed field."""
+def _words(run: Run, channel: str, prompt: str | None) -> tuple[TokenSequence, bool]:
+    """The words of the prompt, and whether what is generated begins with them.
+
+    They do where its tokenizer takes words and its own stream holds them; else they are one closed field in front of it.
+    """
     from ..sequence import TokenSequence
     from ..tasks import closed
 
     if prompt is None:
-        return TokenSequence()
-    readers = [run.tokenizer(channel)] if run.reads is None else _readers(run, channel)
+        return TokenSequence(), False
+    own = run.tokenizer(channel)
+    readers = [*([own] if run.reads is None else ()), *_readers(run, channel)] or [own]
     for tokenizer in readers:
         if isinstance(next(iter(tokenizer.samples()), None), str):
-            tokens = tokenizer.encode(prompt)
-            return tokens if run.reads is None else closed(tokens, tokenizer)
+            tokens, begins = tokenizer.encode(prompt), run.reads is None and tokenizer == own
+            return tokens if begins else closed(tokens, tokenizer), begins
     names = " or ".join(f"{t.instance}=PATH" for t in readers)
     raise ConfigError(f"--prompt: tokenizer {readers[0].instance!r} takes no words; give it a --file {names}")
 
 
 def _readers(run: Run, channel: str) -> list[Tokenizer]:
-    """The tokenizers of what the model reads before it writes a channel, as the template of the task says."""
+    """The tokenizers of what the model reads before it writes a channel, nearest first, as the template of the task says."""
     for task in run.recipe.tasks:
         if channel in run.tasks.objectives[task.name].heads(task.name, run.tasks.channels):
             fields = [(stream, instance) for stream, instance, _ in task.fields()]
-            read = [i for stream, i in fields if stream != run.model.main or len(task.document) == 1]
-            return [run.tokenizers[i] for i in dict.fromkeys(read)]
-    return [run.tokenizer(channel)]
+            if run.reads is None:
+                read = [instance for _, instance in fields]
+                read = read[: read.index(channel.partition("/")[0])]
+            else:
+                read = [i for stream, i in fields if stream != run.model.main or len(task.document) == 1]
+            return [run.tokenizers[i] for i in reversed(dict.fromkeys(read))]
+    return []
 
 
 def _decoded(tokenizer: Tokenizer, tokens: TokenSequence) -> Any:
