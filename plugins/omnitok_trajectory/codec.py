@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from omnitok.nn.steps import Axis
+from omnitok.tokenizer import Channel
 
 from .episode import Tree
 from .flatten import accept, flatten, nearest, unflatten
@@ -30,6 +33,9 @@ class Codec:
     kind: Literal["id", "columns", "features"]
     bounds_first: bool = False
     """whether finite bounds say more of the scale than what `fit` measures"""
+
+    tokens: ClassVar[int] = 1
+    """of a row"""
 
     def content(self, tree: Tree, what: str, cast: bool = False) -> Tensor:
         """n rows -> ids [n], ids [n, c] or features [n, C]. Raises InputError naming the part and step that does not fit."""
@@ -60,16 +66,28 @@ class Codec:
             return nearest(self.space, content.detach().cpu().numpy())
         return self.tree(content)
 
-    def channel(self, statistics: Mapping[str, Any] | None) -> dict[str, Any]:
-        """The content fields of its `Channel`; `statistics` are what `fit` measured of the features."""
+    def numbers(self, tree: Tree, what: str) -> np.ndarray | None:
+        """[n, C] what `fit` measures; None where ids say it all."""
+        return flatten(self.space, tree, what) if self.kind == "features" else None
+
+    def channel(self, statistics: Mapping[str, Any] | None, axes: tuple[Axis, ...]) -> Channel:
+        """Its tokens as a channel; `statistics` are what `fit` measured of the features."""
         if self.kind != "features":
             assert isinstance(self.space, Discrete | MultiDiscrete)
             counts = self.space.digits[0]
-            return {"vocab": sum(counts) if self.kind == "columns" else math.prod(counts)}
+            return Channel(vocab=sum(counts) if self.kind == "columns" else math.prod(counts), axes=axes)
         mean, std = scale(self, statistics)
         image = isinstance(self.space, Box) and self.space.image
         embed = (ObservationConv(shape=self.space.shape),) if image else None  # type: ignore[arg-type,union-attr]
-        return {"width": (width(self.space),), "mean": _short(mean), "std": _short(std), "embed": embed}
+        return Channel(width=(width(self.space),), mean=_short(mean), std=_short(std), embed=embed, axes=axes)
+
+    def axes(self, rows: int) -> dict[str, Tensor]:
+        """Axes of the tokens of n rows beside the step: none."""
+        return {}
+
+    def place(self, k: int) -> dict[str, int]:
+        """The same of token k of a row."""
+        return {}
 
 
 def observation_codec(space: Space) -> Codec:

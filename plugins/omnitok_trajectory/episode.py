@@ -14,6 +14,8 @@ import numpy as np
 from omnitok.errors import InputError
 
 Tree = Any
+Path = tuple[str | int, ...]
+"""Keys and numbers that lead from a tree to one below it."""
 
 
 def leaves(tree: Tree) -> Iterator[np.ndarray]:
@@ -56,6 +58,21 @@ def tree_len(tree: Tree) -> int:
 def tree_row(tree: Tree, i: int) -> Tree:
     """Row i of every array of a tree."""
     return tree_map(lambda rows: rows[i], tree)
+
+
+def tree_at(tree: Tree, path: Path) -> Tree:
+    """What lies at that path."""
+    return tree_at(tree[path[0]], path[1:]) if path else tree
+
+
+def tree_with(tree: Tree, path: Path, value: Tree) -> Tree:
+    """The same tree with another value at that path."""
+    if not path:
+        return value
+    below = tree_with(tree[path[0]], path[1:], value)
+    if isinstance(tree, dict):
+        return {**tree, path[0]: below}
+    return tuple(below if i == path[0] else branch for i, branch in enumerate(tree))
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -24,7 +24,7 @@ def flatten(space: Space, tree: Tree, what: str, cast: bool = False) -> np.ndarr
     Raises InputError naming the part and the step that does not fit.
     """
     dtype, parts = matrix_dtype(space), []
-    for label, leaf, rows in _walk(space, tree, what):
+    for label, leaf, rows in walk(space, tree, what):
         values = accept(leaf, rows, label, cast)
         if (
             dtype.kind == "f"
@@ -54,18 +54,19 @@ def nearest(space: Space, matrix: np.ndarray) -> Tree:
     return unflatten(space, np.clip(matrix.astype(np.float64), low, high))
 
 
-def _walk(space: Space, tree: Tree, label: str) -> Iterator[tuple[str, Leaf, np.ndarray]]:
+def walk(space: Space, tree: Tree, label: str) -> Iterator[tuple[str, Leaf, np.ndarray]]:
+    """(name, leaf of the space, its rows) of a whole tree. Raises InputError where it is built otherwise than the space."""
     if isinstance(space, Dict):
         if not isinstance(tree, dict) or tree.keys() != space.spaces.keys():
             got = f"keys {', '.join(map(str, tree))}" if isinstance(tree, dict) else type(tree).__name__
             raise InputError(f"{label}: expected a dict with keys {', '.join(sorted(space.spaces))}, got {got}")
         for key, branch in space.spaces.items():
-            yield from _walk(branch, tree[key], f"{label}[{key!r}]")
+            yield from walk(branch, tree[key], f"{label}[{key!r}]")
     elif isinstance(space, Tuple):
         if not isinstance(tree, tuple | list) or len(tree) != len(space.spaces):
             raise InputError(f"{label}: expected a tuple of {len(space.spaces)} parts, got {type(tree).__name__}")
         for i, branch in enumerate(space.spaces):
-            yield from _walk(branch, tree[i], f"{label}[{i}]")
+            yield from walk(branch, tree[i], f"{label}[{i}]")
     elif isinstance(tree, dict | tuple):
         raise InputError(f"{label}: expected one array for a {type(space).__name__} space, got a {type(tree).__name__}")
     else:

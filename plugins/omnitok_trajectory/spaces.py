@@ -17,6 +17,8 @@ import numpy as np
 
 from omnitok.errors import ConfigError
 
+from .episode import Path
+
 MAX_COLUMNS = 1 << 20
 """Widest row that is accepted (one million numbers)."""
 BOX_DTYPES = ("uint8", "int8", "uint16", "int16", "uint32", "int32", "int64", "float16", "float32", "float64", "bool")
@@ -221,6 +223,9 @@ class Tuple(_Space, frozen=True):
     spaces: tuple[Space, ...]
 
 
+NOTHING = Dict({})
+"""Stands where a leaf was taken out."""
+
 Leaf = Box | Discrete | MultiDiscrete | MultiBinary | Text
 Space = Box | Discrete | MultiDiscrete | MultiBinary | Text | Dict | Tuple
 
@@ -256,6 +261,32 @@ def leaf_spaces(space: Space, label: str = "") -> Iterator[tuple[str, Leaf]]:
             yield from leaf_spaces(branch, f"{label}[{i}]")
     else:
         yield label, space
+
+
+def picture_leaves(space: Space) -> Iterator[tuple[Path, Box]]:
+    """Where pictures lie: uint8 Boxes [height, width] or [height, width, colours]."""
+    branches: Any = ()
+    if isinstance(space, Dict):
+        branches = space.spaces.items()
+    elif isinstance(space, Tuple):
+        branches = enumerate(space.spaces)
+    elif isinstance(space, Box) and space.dtype == "uint8" and len(space.shape) in (2, 3):
+        yield (), space
+    for key, branch in branches:
+        for path, leaf in picture_leaves(branch):
+            yield (key, *path), leaf
+
+
+def space_with(space: Space, path: Path, other: Space) -> Space:
+    """The same space with another one at that path."""
+    if not path:
+        return other
+    assert isinstance(space, Dict | Tuple)
+    if isinstance(space, Dict):
+        key = str(path[0])
+        return Dict({**space.spaces, key: space_with(space.spaces[key], path[1:], other)})
+    spaces = tuple(space_with(s, path[1:], other) if i == path[0] else s for i, s in enumerate(space.spaces))
+    return Tuple(spaces)
 
 
 def width(space: Space) -> int:

@@ -6,7 +6,7 @@ Shape letters: T steps, M = T or T + 1 observations.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self, cast
 
@@ -24,12 +24,13 @@ from .codec import Codec, action_codec, observation_codec
 from .environments import environment_spaces
 from .episode import Episode, Tree, tree_len, tree_row
 from .examples import random_episodes
-from .flatten import flatten, stack
+from .filmstrip import film_strip
+from .flatten import stack
 from .npz import is_npz, read_episodes
+from .observed import Observed, PatchCodec, observed
 from .spaces import Space, parse
 from .statistics import Moments
 
-PARTS = ("return_to_go", "observation", "action")
 DEFAULT_ENV = "CartPole-v1"
 
 
@@ -37,7 +38,7 @@ class _Unit:
     """Tokens per step: of a tokenizer, or of one with every field at its default."""
 
     def __get__(self, tokenizer: TrajectoryTokenizer | None, cls: type | None = None) -> int:
-        return len(PARTS if tokenizer is None else tokenizer.parts)
+        return 3 if tokenizer is None else sum(tokenizer.tokens_of.values())
 
 
 class TrajectoryTokenizer(Tokenizer, frozen=True, kw_only=True):
@@ -46,6 +47,8 @@ class TrajectoryTokenizer(Tokenizer, frozen=True, kw_only=True):
     The return-to-go of step t is the undiscounted sum of the rewards from t on. T + 1 known observations close with a
     return-to-go of 0 and the last observation, so an episode has 3 T or 3 T + 2 tokens; one of 0 steps has 2. Without
     `returns` a step is two tokens and an episode 2 T or 2 T + 1.
+    With a `patch_size` the picture of an observation is P patch tokens, uint8 as the image plugin cuts them, that see each
+    other and have the axes h and w too; what a Dict or Tuple holds beside it is one token of the part `state` behind them.
     Spaces come from the fields, else from the dataset, else from `env`.
     """
 
@@ -61,6 +64,14 @@ class TrajectoryTokenizer(Tokenizer, frozen=True, kw_only=True):
     action_space: Annotated[
         dict[str, Any] | None, msgspec.Meta(description='action space, such as { type = "Discrete", n = 2 }; goes before env')
     ] = None
+    patch_size: Annotated[
+        int | None,
+        msgspec.Meta(
+            description="side in pixels of the patches that the picture in an observation becomes; unset: one token for it all",
+            ge=1,
+            le=1024,
+        ),
+    ] = None
     returns: Annotated[bool, msgspec.Meta(description="whether returns-to-go are tokens; without them a step is two")] = True
     max_steps: Annotated[int, msgspec.Meta(description="longest episode, and rows of the step table", ge=1)] = 1024
     max_bytes: Annotated[int, msgspec.Meta(description="largest .npz file, unpacked, in bytes", ge=1)] = 1 << 28
@@ -69,20 +80,38 @@ class TrajectoryTokenizer(Tokenizer, frozen=True, kw_only=True):
         for field in ("max_steps", "max_bytes"):
             if getattr(self, field) < 1:
                 raise ConfigError(f"{field} is {getattr(self, field)}; it must be 1 or more")
+        if self.patch_size is not None and not 1 <= self.patch_size <= 1024:
+            raise ConfigError(f"patch_size is {self.patch_size}; it must be from 1 to 1024")
         for field in ("observation_space", "action_space"):
             if getattr(self, field) is not None:
                 parse(getattr(self, field), field)
+        if self.patch_size is not None and self.observation_space is not None:
+            _ = self.observed  # has a picture
 
     # -- what the tokens hold
 
     @property
     def parts(self) -> tuple[str, ...]:
         """What the tokens of a step hold, in order."""
-        return PARTS if self.returns else PARTS[1:]
+        return tuple(self.tokens_of)
+
+    @property
+    def tokens_of(self) -> dict[str, int]:
+        """Part -> its tokens in a step, in order."""
+        asked = {"return_to_go": 1} if self.returns else {}
+        seen = {"observation": 1}
+        if self.patch_size is not None:
+            seen = {part: codec.tokens for part, codec in self.observed.parts.items()}
+        return {**asked, **seen, "action": 1}
+
+    @property
+    def observed(self) -> Observed:
+        """How observations become tokens."""
+        return observed(self._space("observation_space", 0), self.patch_size)
 
     @property
     def observations(self) -> Codec:
-        """How observations become tokens."""
+        """An observation as one content, whatever the patches: what models of single rows read."""
         return observation_codec(self._space("observation_space", 0))
 
     @property
@@ -98,11 +127,9 @@ class TrajectoryTokenizer(Tokenizer, frozen=True, kw_only=True):
         known = json.loads(self.state) if self.state else {}
         returns = known.get("return_to_go", {"mean": [0.0], "std": [1.0]})
         axes = (Axis("step", self.max_steps + 1),)
-        channels = {
-            "return_to_go": Channel(width=(1,), mean=returns["mean"][0], std=returns["std"][0], axes=axes),
-            "observation": Channel(**self.observations.channel(known.get("observation")), axes=axes),
-            "action": Channel(**self.actions.channel(known.get("action")), axes=axes),
-        }
+        channels = {"return_to_go": Channel(width=(1,), mean=returns["mean"][0], std=returns["std"][0], axes=axes)}
+        for part, codec in {**self.observed.parts, "action": self.actions}.items():
+            channels[part] = codec.channel(known.get(part), axes)
         return {self.channel(part): channels[part] for part in self.parts}
 
     def fit(self, samples: Iterable[Episode]) -> Self:
@@ -111,14 +138,17 @@ class TrajectoryTokenizer(Tokenizer, frozen=True, kw_only=True):
         for episode in samples:
             if self.returns:
                 moments["return_to_go"].add(returns_to_go(episode)[:, None])
-            for part, codec, tree in self._trees(episode):
-                if codec.kind == "features":
-                    moments[part].add(flatten(codec.space, tree, part))
+            for part, codec, tree, what in self._trees(episode):
+                numbers = codec.numbers(tree, what)
+                if numbers is not None:
+                    moments[part].add(numbers)
         state = {part: m.plain() for part, m in moments.items() if m.count}
         return msgspec.structs.replace(self, state=json.dumps(state).encode()) if state else self
 
-    def _trees(self, episode: Episode) -> tuple[tuple[str, Codec, Tree], ...]:
-        return ("observation", self.observations, episode.observations), ("action", self.actions, episode.actions)
+    def _trees(self, episode: Episode) -> Iterator[tuple[str, Codec | PatchCodec, Tree, str]]:
+        """(part, codec, its rows, what they are called) of observations and actions."""
+        yield from self.observed.split(episode.observations, "observations")
+        yield "action", self.actions, episode.actions, "actions"
 
     # -- one episode there and back
 
@@ -132,16 +162,28 @@ class TrajectoryTokenizer(Tokenizer, frozen=True, kw_only=True):
         if not told:
             meta["rewards"] = raw.rewards.tolist()
         step = torch.arange(seen)
-        spans = [self._span("return_to_go", None, torch.from_numpy(returns)[:, None], step, meta)] if self.returns else []
-        for part, codec, tree in self._trees(raw):
+        spans = {"return_to_go": self._span("return_to_go", None, torch.from_numpy(returns)[:, None], step, meta)}
+        for part, codec, tree, what in self._trees(raw):
             if tree_len(tree):
-                content = codec.content(tree, f"{part}s")
-                spans.append(self._span(part, codec, content, step[: len(content)], meta))
-        return TokenSequence(tuple(s.replace(index=self.unit * s.axes["step"] + j) for j, s in enumerate(spans)))
+                rows = step[:steps] if part == "action" else step
+                spans[part] = self._span(part, codec, codec.content(tree, what), rows, meta)
+        return TokenSequence(tuple(spans[part].replace(index=index) for part, index in self._places(spans)))
 
-    def _span(self, part: str, codec: Codec | None, content: Tensor, step: Tensor, meta: Mapping[str, Any]) -> Span:
-        ids, features = (content, None) if codec is not None and codec.kind != "features" else (None, content)
-        return Span(self.channel(part), ids, features, {"step": step}, None, meta)
+    def _places(self, spans: Mapping[str, Span]) -> Iterator[tuple[str, Tensor]]:
+        """Every part that is there, in order, with the places of its tokens."""
+        first, unit = 0, self.unit
+        for part, tokens in self.tokens_of.items():
+            if part in spans:
+                yield part, unit * spans[part].axes["step"] + first + torch.arange(len(spans[part])) % tokens
+            first += tokens
+
+    def _span(self, part: str, codec: Codec | PatchCodec | None, content: Tensor, step: Tensor, meta: Mapping[str, Any]) -> Span:
+        """The content of one part in these steps."""
+        if codec is None:
+            return Span(self.channel(part), None, content, {"step": step}, None, meta)
+        ids, features = (content, None) if codec.kind != "features" else (None, content)
+        axes = {"step": step.repeat_interleave(codec.tokens), **codec.axes(len(step))}
+        return Span(self.channel(part), ids, features, axes, None, meta)
 
     def _lengths(self, raw: Any) -> tuple[int, int]:
         """(T, M) of an episode whose parts agree. Raises InputError otherwise, and over `max_steps`."""
@@ -164,15 +206,15 @@ class TrajectoryTokenizer(Tokenizer, frozen=True, kw_only=True):
         for part in self.parts[:-1]:
             if part not in spans:
                 raise InputError(f"no {part} tokens: an episode needs them")
-        observed, meta = spans["observation"], spans["observation"].meta
-        steps = len(spans["action"]) if "action" in spans else 0
+        contents, meta = {part: spans[part].content for part in self.observed.parts}, spans["observation"].meta
+        steps, seen = len(spans["action"]) if "action" in spans else 0, self.observed.rows(contents)
         returns = spans["return_to_go"].content if self.returns else None
-        if len(observed) not in (steps, steps + 1) or (returns is not None and len(returns) != len(observed)):
+        if seen not in (steps, steps + 1) or (returns is not None and len(returns) != seen):
             counted = "" if returns is None else f"{len(returns)} returns-to-go, "
-            raise InputError(f"{counted}{len(observed)} observations and {steps} actions are no episode")
+            raise InputError(f"{counted}{seen} observations and {steps} actions are no episode")
         actions = spans["action"].content if steps else self._no_actions()
         return Episode(
-            self.observations.tree(observed.content),
+            self.observed.tree(contents),
             self.actions.tree(actions),
             _rewards(returns, steps, meta),
             meta.get("terminated", False),
@@ -184,11 +226,19 @@ class TrajectoryTokenizer(Tokenizer, frozen=True, kw_only=True):
         return torch.zeros(0, size) if codec.kind == "features" else torch.zeros(0, dtype=torch.long)
 
     def place(self, k: int, meta: Mapping[str, Any]) -> tuple[str, dict[str, Any]] | None:
-        """Channel and step of token k; `meta` may say the number of `steps` and the `step` at which it begins."""
-        unit = self.unit
+        """Channel and step of token k, of a patch its row and column too.
+
+        `meta` may say the number of `steps` and the `step` at which it begins.
+        """
+        sizes = self.tokens_of
+        step, within = divmod(k, unit := sum(sizes.values()))
         if "steps" in meta and k >= unit * meta["steps"] + (unit - 1) * bool(meta.get("final")):
             return None
-        return self.channel(self.parts[k % unit]), {"step": meta.get("step", 0) + k // unit}
+        parts = iter(sizes)
+        while within >= sizes[part := next(parts)]:
+            within -= sizes[part]
+        grid = self.observed.parts["observation"].place(within) if part == "observation" and self.patch_size else {}
+        return self.channel(part), {"step": meta.get("step", 0) + step, **grid}
 
     def count(self, raw: Episode) -> int:
         steps, seen = self._lengths(raw)
@@ -197,18 +247,20 @@ class TrajectoryTokenizer(Tokenizer, frozen=True, kw_only=True):
     # -- one step at a time, while environments run
 
     def step_tokens(self, returns_to_go: Sequence[float], observations: Sequence[Any], step: int) -> list[TokenSequence]:
-        """What each episode knows before its action of `step`: two tokens, or one without `returns`.
+        """What each episode knows before its action of `step`: all tokens of a step but the last.
 
         Observations are rows as environments give them.
         """
-        codec, at = self.observations, torch.tensor([step])
-        content = codec.content(stack(observations, codec.space), "observations", cast=True)
-        seen = [TokenSequence((self._span("observation", codec, o, at, {}),)) for o in content.split(1)]
-        if not self.returns:
-            return seen
-        returns = torch.tensor(returns_to_go, dtype=torch.float32)[:, None]
-        asked = [TokenSequence((self._span("return_to_go", None, r, at, {}),)) for r in returns.split(1)]
-        return [r + o for r, o in zip(asked, seen, strict=True)]
+        how, at = self.observed, torch.tensor([step])
+        contents = how.contents(stack(observations, how.space), "observations", cast=True)
+        columns = [
+            [self._span(part, how.parts[part], x, at, {}) for x in content.split(how.parts[part].tokens)]
+            for part, content in contents.items()
+        ]
+        if self.returns:
+            returns = torch.tensor(returns_to_go, dtype=torch.float32)[:, None]
+            columns.insert(0, [self._span("return_to_go", None, r, at, {}) for r in returns.split(1)])
+        return [TokenSequence(spans) for spans in zip(*columns, strict=True)]
 
     def action_tokens(self, actions: Sequence[Any], step: int) -> list[TokenSequence]:
         """The action that each episode took at `step`: one token."""
@@ -237,15 +289,28 @@ class TrajectoryTokenizer(Tokenizer, frozen=True, kw_only=True):
         return random_episodes(self.observations.space, self.actions.space, seed)
 
     def show(self, raw: Episode, tokens: TokenSequence) -> Picture:
-        """A row of each part (return-to-go, observation, action), one column per step."""
-        rows: list[list[str]] = [[] for _ in self.parts]
-        marks: list[Any] = [None] * len(tokens)
-        for span, places in zip(tokens.spans, tokens.places, strict=True):
-            row = self.parts.index(span.channel.partition("/")[2])
-            rows[row] = [_label(x) for x in span.content]
-            for column, place in enumerate(places.tolist()):
-                marks[place] = (row, column)
-        return Picture("strip", rows, marks, repr(raw))
+        """A row of each part, one column per step; pictures as a film strip with their patches."""
+        labels = {part: [_label(x) for x in span.content] for part, span in self.whole(tokens).items() if part != "observation"}
+        seen = tokens.select(self.channel("observation")).spans[0].content
+        if self.patch_size is None:
+            labels["observation"] = [_label(x) for x in seen]
+            rows = [labels.get(part, []) for part in self.parts]
+            boxes: dict[str, Any] = {part: [(i, column) for column in range(len(rows[i]))] for i, part in enumerate(self.parts)}
+            return Picture("strip", rows, _marks(tokens, boxes), repr(raw))
+        above = {part: labels[part] for part in labels if part == "return_to_go"}
+        below = {part: labels[part] for part in self.parts if part in labels and part not in above}
+        codec = cast(PatchCodec, self.observed.parts["observation"])
+        strip, boxes = film_strip(codec.pictures(seen), self.patch_size, above, below)
+        return Picture("image", strip, _marks(tokens, boxes), repr(raw))
+
+
+def _marks(tokens: TokenSequence, boxes: Mapping[str, Sequence[Any]]) -> list[Any]:
+    """What marks every token: those of each part in order."""
+    marks: list[Any] = [None] * len(tokens)
+    for span, places in zip(tokens.spans, tokens.places, strict=True):
+        for place, box in zip(places.tolist(), boxes[span.channel.partition("/")[2]], strict=True):
+            marks[place] = box
+    return marks
 
 
 def returns_to_go(episode: Episode) -> np.ndarray:
