@@ -22,7 +22,15 @@ def register_datasets() -> list[Any]:
     from .files import EpisodeFile, PendulumCheckpoints
     from .minari import MinariEpisodes
     from .prompted import PromptedEpisodes
-    from .scripted import CartPoleMix, KeyToDoorWalks, PendulumMix, ShortestPathWalks
+    from .scripted import (
+        CartPoleMix,
+        KeyToDoorPixelWalks,
+        KeyToDoorWalks,
+        PendulumMix,
+        ShortestPathPixelWalks,
+        ShortestPathWalks,
+    )
 
     scripted = [CartPoleMix, PendulumMix, ShortestPathWalks, KeyToDoorWalks, PromptedEpisodes]
-    return [*scripted, PendulumCheckpoints, EpisodeFile, MinariEpisodes, Bridge]
+    pixels = [ShortestPathPixelWalks, KeyToDoorPixelWalks]
+    return [*scripted, *pixels, PendulumCheckpoints, EpisodeFile, MinariEpisodes, Bridge]

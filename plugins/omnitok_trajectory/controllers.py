@@ -88,16 +88,17 @@ def shortest_path(env: Any, rate: float, rng: np.random.Generator) -> Act:
 
 def key_to_door(env: Any, rate: float, rng: np.random.Generator) -> Act:
     """Straight to the key or door that is seen, anywhere where none is; random: any move. Remembers nothing."""
-    rooms = env.unwrapped.size
+    world = env.unwrapped
 
-    def act(observation: np.ndarray) -> np.int64:
-        _, row, column, thing_row, thing_column = observation.tolist()
+    def act(observation: Any) -> np.int64:
+        row, column = world.place.tolist()
+        thing_row, thing_column = world.thing() or (row, column)
         useful = [
             move
             for move, moves in enumerate((thing_row < row, thing_row > row, thing_column < column, thing_column > column))
             if moves
         ]
-        if thing_row == rooms or not useful or rng.random() < rate:
+        if not useful or rng.random() < rate:
             return np.int64(rng.integers(4))
         return np.int64(rng.choice(useful))
 
@@ -108,7 +109,9 @@ CONTROLLERS: dict[str, Controller] = {
     "CartPole-v1": cartpole,
     "Pendulum-v1": pendulum,
     "omnitok/ShortestPath-v0": shortest_path,
+    "omnitok/ShortestPathPixels-v0": shortest_path,
     "omnitok/KeyToDoor-v0": key_to_door,
+    "omnitok/KeyToDoorPixels-v0": key_to_door,
 }
 
 

@@ -95,3 +95,17 @@ class KeyToDoorWalks(_Scripted, frozen=True, kw_only=True):
 
     def rates(self) -> tuple[float, ...]:
         return (1.0,) * self.count
+
+
+class ShortestPathPixelWalks(ShortestPathWalks, frozen=True, kw_only=True):
+    """omnitok/ShortestPathPixels-v0: the same walks, seen as pictures of 24 x 24 pixels."""
+
+    name: ClassVar[str] = "trajectory/shortest-path-pixels"
+    env: ClassVar[str] = "omnitok/ShortestPathPixels-v0"
+
+
+class KeyToDoorPixelWalks(KeyToDoorWalks, frozen=True, kw_only=True):
+    """omnitok/KeyToDoorPixels-v0: the same moves, seen as pictures of 24 x 24 pixels."""
+
+    name: ClassVar[str] = "trajectory/key-to-door-pixels"
+    env: ClassVar[str] = "omnitok/KeyToDoorPixels-v0"

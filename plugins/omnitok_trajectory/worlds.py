@@ -1,7 +1,7 @@
 """Small environments of our own: importing this file registers them with gymnasium as `omnitok/...`.
 
-They need numpy only, pillow to be drawn.
-Both give a reward that says little until the end, which is what asking for a return is good for.
+They need numpy only, pillow to be drawn. Each is there twice: seen as numbers, and as a small picture (`...Pixels-v0`).
+All give a reward that says little until the end, which is what asking for a return is good for.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
+from .pixels import network_pixels, room_pixels
 from .scenes import network, rooms
 
 STEP, MISSED = -1.0, -10.0
@@ -41,20 +42,20 @@ class ShortestPath(gymnasium.Env):  # type: ignore[misc]
         self.distances = distances_to(self.links, self.goal)
         self.starts = np.flatnonzero((self.distances > 0) & (self.distances <= horizon))
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.int64, dict[str, Any]]:
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         super().reset(seed=seed)
         self.node, self.steps = int(self.np_random.choice(self.starts)), 0
         self.path = [self.node]
-        return np.int64(self.node), {"distance": int(self.distances[self.node])}
+        return self._observed(), {"distance": int(self.distances[self.node])}
 
-    def step(self, action: Any) -> tuple[np.int64, float, bool, bool, dict[str, Any]]:
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         if self.links[self.node, int(action)]:
             self.node = int(action)
             self.path.append(self.node)
         self.steps += 1
         arrived, late = self.node == self.goal, self.steps >= self.horizon
         reward = STEP + (MISSED if late and not arrived else 0.0)
-        return np.int64(self.node), reward, arrived, late and not arrived, {"success": arrived}
+        return self._observed(), reward, arrived, late and not arrived, {"success": arrived}
 
     def render(self) -> np.ndarray:
         """The network with the walker and its path: [h, w, 3] uint8."""
@@ -63,6 +64,22 @@ class ShortestPath(gymnasium.Env):  # type: ignore[misc]
     def neighbours(self) -> np.ndarray:
         """Nodes that one step reaches from here."""
         return np.flatnonzero(self.links[self.node])
+
+    def _observed(self) -> Any:
+        return np.int64(self.node)
+
+
+class ShortestPathPixels(ShortestPath):
+    """ShortestPath seen from above: uint8 [side, side, 3], nodes on a circle, the goal green, the walker blue."""
+
+    def __init__(self, side: int = 24, **options: Any) -> None:
+        super().__init__(**options)
+        if side < len(self.links):
+            raise ValueError(f"ShortestPathPixels needs as many pixels a side as nodes, got {side} for {len(self.links)}")
+        self.side, self.observation_space = side, spaces.Box(0, 255, (side, side, 3), np.uint8)
+
+    def _observed(self) -> np.ndarray:
+        return network_pixels(len(self.links), self.node, self.goal, self.side)
 
 
 def random_network(nodes: int, degree: float, seed: int) -> np.ndarray:
@@ -112,7 +129,7 @@ class KeyToDoor(gymnasium.Env):  # type: ignore[misc]
         self.observation_space = spaces.MultiDiscrete([3, size, size, size + 1, size + 1])
         self.action_space = spaces.Discrete(len(MOVES))
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict[str, Any]]:
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         super().reset(seed=seed)
         fields = [(r, c) for r in range(self.size) for c in range(self.size) if (r, c) != (self.size // 2, self.size // 2)]
         key, door = (fields[int(i)] for i in self.np_random.integers(len(fields), size=2))
@@ -121,7 +138,7 @@ class KeyToDoor(gymnasium.Env):  # type: ignore[misc]
         self.place = np.array([self.size // 2] * 2)
         return self._observed(), {}
 
-    def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         self.place = np.clip(self.place + MOVES[int(action)], 0, self.size - 1)
         room = self.room
         here = self.things[room] is not None and tuple(self.place.tolist()) == self.things[room]
@@ -148,10 +165,25 @@ class KeyToDoor(gymnasium.Env):  # type: ignore[misc]
         """The field of the key or door in this room."""
         return self.things[self.room]
 
-    def _observed(self) -> np.ndarray:
+    def _observed(self) -> Any:
         return np.array([self.room, *self.place, *(self.thing() or (self.size, self.size))], dtype=np.int64)
 
 
-for _world in (ShortestPath, KeyToDoor):
+class KeyToDoorPixels(KeyToDoor):
+    """KeyToDoor seen from above: uint8 [field * size, field * size, 3], the floor says which room it is."""
+
+    def __init__(self, field: int = 6, **options: Any) -> None:
+        super().__init__(**options)
+        if field < 4:
+            raise ValueError(f"KeyToDoorPixels needs fields of 4 pixels or more a side, got {field}")
+        self.field, side = field, field * self.size
+        self.observation_space = spaces.Box(0, 255, (side, side, 3), np.uint8)
+
+    def _observed(self) -> np.ndarray:
+        row, column = self.place.tolist()
+        return room_pixels(self.size, self.room, (row, column), self.thing(), self.field)
+
+
+for _world in (ShortestPath, ShortestPathPixels, KeyToDoor, KeyToDoorPixels):
     if f"omnitok/{_world.__name__}-v0" not in gymnasium.registry:  # by name: a specification is written into data sets
         gymnasium.register(f"omnitok/{_world.__name__}-v0", entry_point=f"{__name__}:{_world.__name__}")
