@@ -98,6 +98,8 @@ class Stream(Record):
 
     layout: Layout
     content: Mapping[str, Content]
+    back: Tensor | None = None
+    """[N] where each row lies when the contents are laid end to end; None: they lie in the order of the stream."""
 
     def __len__(self) -> int:
         return len(self.layout)
@@ -207,7 +209,15 @@ def _stream(
         build_grid(lengths),
         tuple(channels),
     )
-    return Stream(layout, {c: _content(c, [p for p in placed if p[1].channel == c]) for c in channels})
+    content = {c: _content(c, [p for p in placed if p[1].channel == c]) for c in channels}
+    return Stream(layout, content, _back([c.rows for c in content.values()]))
+
+
+def _back(rows: list[Tensor]) -> Tensor | None:
+    """The inverse of these rows laid end to end; None where they simply count up."""
+    place = torch.cat(rows or [torch.arange(0)])
+    count = torch.arange(len(place))
+    return None if torch.equal(place, count) else torch.empty_like(place).index_copy_(0, place, count)
 
 
 def _rows(sequences: list[TokenSequence], total: int) -> Tensor:

@@ -40,14 +40,18 @@ class Grid(Record):
     """[S, L] bool."""
     place: Tensor
     """[N] cell of every flat row, the way back."""
+    full: bool = False
+    """every cell is valid: the rows lie end to end in the flat stream already."""
 
     def rows(self, x: Tensor) -> Tensor:
         """[N, ...] -> [S, L, ...], zeros where not valid."""
+        if self.full:
+            return x.view(*self.index.shape, *x.shape[1:])
         return x[self.index] * self.valid.view(*self.valid.shape, *[1] * (x.dim() - 1)).to(x.dtype)
 
     def flat(self, x: Tensor) -> Tensor:
         """[S, L, ...] -> [N, ...]."""
-        return x.flatten(0, 1)[self.place]
+        return x.flatten(0, 1) if self.full else x.flatten(0, 1)[self.place]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -130,7 +134,7 @@ def build_grid(lengths: Sequence[int]) -> Grid:
     valid = column[None] < count[:, None]
     start = count.cumsum(0) - count
     index = torch.where(valid, start[:, None] + column[None], 0)
-    return Grid(index, valid, valid.flatten().nonzero()[:, 0])
+    return Grid(index, valid, valid.flatten().nonzero()[:, 0], len(set(lengths)) <= 1)
 
 
 def build_runs(

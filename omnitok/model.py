@@ -202,6 +202,7 @@ class Transformer(nn.Module):
         self.channels = named_modules({n: Pipeline((*c.steps(), *close), c.size, self.width) for n, c in free.items()}, "channel")
         self.axis_names = {n: tuple(a.axis for a in c.axes) for n, c in free.items()}
         self.axes = named_modules({a.axis: a.build(self.width, self.width) for a in shared_axes(free)}, "axis")
+        self.table_modules = self._table_modules()
         self.preset_heads = {f"{s}:{h}": (s, h) for s, c in config.streams.items() for h in c.heads}
         """head -> (stream, name there): as "<stream>:<head>", and by the name that an objective gives it"""
         self.heads = named_modules(dict(self._own_heads(heads)), "head")
@@ -238,16 +239,25 @@ class Transformer(nn.Module):
 
     def tables(self) -> dict[str, Tensor]:
         """Embedding tables by channel, and by role for bound channels."""
-        found: dict[str, Tensor] = {}
+        return {name: module.weight for name, module in self.table_modules.items()}
+
+    def _table_modules(self) -> dict[str, TableModule]:
+        found: dict[str, TableModule] = {}
         for name, pipe in self.channels.items():
             if isinstance(first := cast(Pipeline, pipe)[0], TableModule):
-                found[name] = first.weight
+                found[name] = first
         for _, stream in self.stream_modules():
             for role, pipe in stream.embed.items():
                 if len(steps := cast(Pipeline, pipe)) and isinstance(first := steps[0], TableModule):
-                    found.setdefault(role, first.weight)
-                    found.setdefault(self.roles.get(role, role), first.weight)
+                    found.setdefault(role, first)
+                    found.setdefault(self.roles.get(role, role), first)
         return found
+
+    def cache(self, documents: int) -> Cache:
+        """An empty cache for so many documents of the main stream."""
+        mixers = list(self.config.streams[self.main].mixers())
+        placed = any(isinstance(m, Attention) and m.positions for m in mixers)
+        return Cache(documents, axes={axis for m in mixers for axis in m.axes()} | ({"position"} if placed else set()))
 
     def forward(
         self, batch: PackedBatch, cache: Cache | None = None, backend: str = "auto", extra: list[Tensor] | None = None
@@ -291,7 +301,7 @@ class Transformer(nn.Module):
 
     def embed(self, packed: PackedStream, name: str, layout: Layout, ctx: Context) -> Tensor:
         """Every channel's content -> vectors, put back into the order of the stream: [N, D]."""
-        module, parts, rows = self.stream(name), [], []
+        module, parts = self.stream(name), []
         of_channel = {c: r for r, c in self.roles.items() if r in module.embed}
         for channel, content in packed.content.items():
             local = Context(layout, tables=ctx.tables, lengths=content.lengths)
@@ -306,13 +316,10 @@ class Transformer(nn.Module):
             else:
                 raise unknown_name("channel", channel, self.channel_info, f"channels of stream {name!r}")
             parts.append(y)
-            rows.append(content.rows)
         if not parts:
             return next(self.parameters()).new_zeros(0, module.config.embedded())
-        place = torch.cat(rows)
-        back = torch.empty_like(place)
-        back[place] = torch.arange(len(place), device=place.device)
-        return torch.cat(parts)[back]
+        y = torch.cat(parts) if len(parts) > 1 else parts[0]
+        return y if packed.back is None else y[packed.back]
 
     def _masked(self, y: Tensor, rows: Tensor, layout: Any) -> Tensor:
         """Masked rows lose their content; positions are added later and stay."""

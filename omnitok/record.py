@@ -40,7 +40,12 @@ class Record:
 
     def replace(self, **changes: Any) -> Self:
         """A copy with some fields changed."""
-        return dataclasses.replace(self, **changes)  # type: ignore[type-var]
+        fields, held = self.__dataclass_fields__, self.__dict__  # type: ignore[attr-defined]
+        if hasattr(self, "__post_init__") or not changes.keys() <= fields.keys():
+            return dataclasses.replace(self, **changes)  # type: ignore[type-var]
+        fresh = object.__new__(type(self))  # frozen fields are set one by one otherwise, and decoding copies every step
+        fresh.__dict__.update({name: held[name] for name in fields}, **changes)
+        return fresh
 
     def __eq__(self, other: object) -> bool:
         return same(self, other) if type(other) is type(self) else NotImplemented

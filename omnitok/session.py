@@ -16,7 +16,6 @@ from .batch import Ask, Document, PackedBatch, channel_rule, collate
 from .errors import ConfigError, SequenceError, unknown_name
 from .layout import Layout
 from .model import Transformer, start_of
-from .nn.cache import Cache
 from .sequence import Span, TokenSequence
 from .tokenizer import Channel
 
@@ -92,8 +91,7 @@ class Session:
         self._fresh()
 
     def _fresh(self) -> None:
-        self.cache = Cache(self.documents)
-        self.cache.lengths = self.cache.lengths.to(self.device)
+        self.cache = self.model.cache(self.documents)
         self.ends: list[str | None] = [None] * self.documents
         dtype = next(self.model.parameters()).dtype
         self.last = torch.zeros(self.documents, self.model.dim, dtype=dtype, device=self.device)

@@ -55,7 +55,8 @@ def held(ctx: Context) -> Edges:
     assert ctx.cache is not None and ctx.layout is not None
     block: Block = ctx.once("cache", ctx.cache.block)
     grid, (_, length, width) = ctx.layout.grid, block.shape
-    allowed = block.allowed if block.allowed is not None else torch.ones(block.shape, dtype=torch.bool, device=grid.index.device)
+    mask = block.mask()
+    allowed = mask.expand(block.shape) if mask is not None else grid.index.new_ones(block.shape, dtype=torch.bool)
     cells = allowed.flatten().nonzero()[:, 0]
     row = cells // width
     return grid.index.flatten()[row], row // length * width + cells % width

@@ -25,6 +25,9 @@ class XL(Position, frozen=True):
     dim: int
     """columns of the sinusoids: the stream's dim"""
 
+    def axes(self) -> tuple[str, ...]:
+        return ("position",)
+
     def build(self, heads: int, head_dim: int) -> nn.Module:
         return XLModule(self, heads, head_dim)
 

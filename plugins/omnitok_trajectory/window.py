@@ -82,8 +82,7 @@ class Window:
     def begin(self, n: int) -> None:
         """n episodes before their first step."""
         self.n, self.step = n, 0
-        self.cache: Cache | None = Cache(n)
-        self.cache.lengths = self.cache.lengths.to(self.device)
+        self.cache: Cache | None = self.model.cache(n)
         self.held: dict[str, deque[Tensor]] = {c: deque(maxlen=self.steps) for c in (*self.before, self.action)}
 
     def select(self, rows: Sequence[int]) -> None:
