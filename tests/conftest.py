@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.clean import build_wheel
+
 torch.set_num_threads(1)
 
 
@@ -18,3 +20,9 @@ def data_folder() -> Path:
     if not Path(folder).is_dir():
         pytest.fail(f"OMNITOK_DATA={folder} is not a folder")
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def omnitok_wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The checkout as a wheel."""
+    return build_wheel(tmp_path_factory.mktemp("wheel"))

@@ -2,36 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-import sysconfig
-import venv
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+from tests.clean import ROOT, make_environment, run
 
 
 @pytest.fixture(scope="module")
-def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def python(omnitok_wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The interpreter of an environment with omnitok installed from a wheel."""
-    folder = tmp_path_factory.mktemp("clean")
-    run(sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "-w", folder / "wheel", ROOT, cwd=folder)
-    venv.create(folder / "venv", with_pip=True)
-    python = folder / "venv" / "bin" / "python"
-    purelib = run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))", cwd=folder).strip()
-    run(python, "-m", "pip", "install", "--quiet", "--no-deps", *(folder / "wheel").glob("*.whl"), cwd=folder)
-    (Path(purelib) / "libraries.pth").write_text(sysconfig.get_path("purelib") + "\n")  # torch is reused, not downloaded
-    return python
-
-
-def run(*command: object, cwd: Path) -> str:
-    env = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME")}
-    done = subprocess.run([str(c) for c in command], cwd=cwd, env=env, capture_output=True, text=True, timeout=600)
-    assert done.returncode == 0, f"{command}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
-    return done.stdout
+    return make_environment(tmp_path_factory.mktemp("clean") / "venv", omnitok_wheel)
 
 
 @pytest.mark.slow
