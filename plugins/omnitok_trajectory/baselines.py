@@ -15,7 +15,7 @@ from typing import Any
 
 from omnitok import checkpoint
 from omnitok.errors import ConfigError
-from omnitok.plugins import Host
+from omnitok.plugins import Host, load_plugins
 from omnitok.recipe import Recipe, Task
 from omnitok.run import Run, load_run
 from omnitok.tasks import open_data
@@ -49,10 +49,23 @@ def itself(recipe: Recipe) -> Recipe:
     return recipe
 
 
-def without_returns(recipe: Recipe) -> Recipe:
-    """The same steps of context and as many windows in an update, two tokens a step."""
+def tokens_per_step(recipe: Recipe) -> int:
+    """Of its trajectories: three, or more where the pictures that its data hold become patches."""
     task, instance = subject(recipe)
-    whole, less = TrajectoryTokenizer.unit, TrajectoryTokenizer(returns=False).unit
+    config = recipe.config(instance)
+    if config.get("patch_size") is None:
+        return TrajectoryTokenizer.unit
+    host = load_plugins()
+    told = open_data(recipe, host)[task.name].metadata()
+    spaces = {name: told[name] for name in ("env", "observation_space", "action_space") if told.get(name) and name not in config}
+    return host.tokenizer("trajectory", **spaces, **config).unit
+
+
+def without_returns(recipe: Recipe) -> Recipe:
+    """The same steps of context and as many windows in an update, one token less a step."""
+    task, instance = subject(recipe)
+    whole = tokens_per_step(recipe)
+    less = whole - 1
     tokenizers = {**recipe.tokenizers, instance: {**recipe.tokenizers[instance], "returns": False}}
     context = None if task.context is None else max(less, task.context * less // whole)
     budget = max(less, recipe.train.budget * less // whole)
@@ -76,9 +89,9 @@ def _without_condition(recipe: Recipe, instance: str) -> dict[str, Any]:
 
 def one_step(recipe: Recipe) -> Recipe:
     """Documents of one observation and its action."""
-    less = without_returns(recipe)
-    actions = min(less.train.budget // 2, ONE_STEP_ACTIONS)
-    return less.replace(tasks=(less.tasks[0].replace(context=2),), train=less.train.replace(budget=2 * actions))
+    less, unit = without_returns(recipe), tokens_per_step(recipe) - 1
+    actions = min(less.train.budget // unit, ONE_STEP_ACTIONS)
+    return less.replace(tasks=(less.tasks[0].replace(context=unit),), train=less.train.replace(budget=unit * actions))
 
 
 def best_step(recipe: Recipe) -> Recipe:

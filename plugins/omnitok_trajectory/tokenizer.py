@@ -65,14 +65,12 @@ class TrajectoryTokenizer(Tokenizer, frozen=True, kw_only=True):
         dict[str, Any] | None, msgspec.Meta(description='action space, such as { type = "Discrete", n = 2 }; goes before env')
     ] = None
     patch_size: Annotated[
-        int | None,
-        msgspec.Meta(
-            description="side in pixels of the patches that the picture in an observation becomes; unset: one token for it all",
-            ge=1,
-            le=1024,
-        ),
+        Annotated[int, msgspec.Meta(ge=1, le=1024)] | None,
+        msgspec.Meta(description="side in pixels of the patches that an observation's picture becomes; unset: one token for all"),
     ] = None
-    returns: Annotated[bool, msgspec.Meta(description="whether returns-to-go are tokens; without them a step is two")] = True
+    returns: Annotated[bool, msgspec.Meta(description="whether returns-to-go are tokens; without them a step has one less")] = (
+        True
+    )
     max_steps: Annotated[int, msgspec.Meta(description="longest episode, and rows of the step table", ge=1)] = 1024
     max_bytes: Annotated[int, msgspec.Meta(description="largest .npz file, unpacked, in bytes", ge=1)] = 1 << 28
 
