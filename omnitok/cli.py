@@ -5,17 +5,17 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import cyclopts
 
 from . import __version__
-from .discovery import entry_points
 from .errors import OmnitokError, unknown_name
+from .plugin_commands import PluginCommand, plugin_commands
 
 COMMANDS = {
-    "plugins": ("omnitok.commands.plugins:plugins", "List the installed plugins, explain one, or check them."),
+    "plugins": ("omnitok.commands.plugins:app", "List, explain, try, disable or enable plugins."),
     "new": ("omnitok.commands.new:new", "Write a plugin's package: an example to edit, or a one-file plugin."),
     "tokenize": ("omnitok.commands.tokenize:tokenize", "Show the tokens of files."),
     "train": ("omnitok.commands.train:train", "Train a model from a recipe."),
@@ -27,14 +27,13 @@ COMMANDS = {
     "demo": ("omnitok.commands.demo:demo", "Run a demo, or list them."),
     "config": ("omnitok.commands.config:app", "Show every value of a recipe and what it means."),
 }
-PLUGIN_COMMANDS = "omnitok.commands"
 DEBUG = "--debug"
 
 OK, FAILED, MISUSED, INTERRUPTED, NOBODY_READS = 0, 1, 2, 130, 141
 
 
-def build_app() -> cyclopts.App:
-    """All commands by import string; a plugin's own (entry points `omnitok.commands`) never replaces one of ours."""
+def build_app(more: Iterable[PluginCommand] = ()) -> cyclopts.App:
+    """All commands by import string: ours, and `more` of plugins."""
     app = cyclopts.App(
         name="omnitok",
         help="Tokenize anything, train one Transformer.",
@@ -51,9 +50,8 @@ def build_app() -> cyclopts.App:
         # an app behind an import string takes no settings from here; a demo answers --help itself
         own_help: dict[str, Any] = {"help_flags": []} if name == "demo" else {}
         app.command(target, name=name, help=meaning, **own_help)
-    for entry in sorted(entry_points(PLUGIN_COMMANDS), key=lambda e: (e.name, e.value)):
-        if entry.name not in list(app):
-            app.command(entry.value, name=entry.name, help=f"From the plugin {entry.value.partition(':')[0]}.")
+    for command in more:
+        app.command(command.target, name=command.name, help=command.meaning)
     return app
 
 
@@ -65,9 +63,13 @@ def run(arguments: Sequence[str]) -> int:
     if DEBUG in before:
         arguments.remove(DEBUG)
     try:
-        app = build_app()
-        if arguments and arguments[0] not in list(app):
-            raise unknown_name("command", arguments[0], [name for name in app if not name.startswith("-")], "commands")
+        first = arguments[0] if arguments else ""
+        more = {} if first in COMMANDS else {command.name: command for command in plugin_commands(COMMANDS)}
+        app = build_app(more.values())
+        if first and first not in list(app):
+            raise unknown_name("command", first, [name for name in app if not name.startswith("-")], "commands")
+        if first in more:
+            more[first].load()
         result = app(arguments)
         sys.stdout.flush()
         return result if isinstance(result, int) else OK

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import re
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Literal
 
+from . import __version__
+from .api_range import OURS, api_range, canonical
 from .errors import ConfigError, PluginError
 
 if TYPE_CHECKING:
@@ -20,6 +23,9 @@ if TYPE_CHECKING:
 
 GROUP = "omnitok"
 SUFFIXES = "omnitok.suffixes"
+COMMANDS = "omnitok.commands"
+
+Status = Literal["not imported", "ok", "broken", "disabled", "duplicate", "too old", "too new"]
 
 
 @dataclass(frozen=True)
@@ -31,14 +37,29 @@ class PluginStatus:
     """name of the distribution, or path of the file."""
     version: str
     """of the distribution, or `sha256:...` of the file."""
-    status: Literal["not imported", "ok", "broken", "duplicate"] = "not imported"
+    status: Status = "not imported"
     error: str = ""
     """the recorded failure: what went wrong on the last line, the traceback before it."""
     suffixes: tuple[str, ...] = ()
+    module: str = ""
+    """what its entry point names."""
+    asks: str = ""
+    """the requirement on omnitok that its distribution declares; empty where it declares none."""
+    when: str = ""
+    """when another process saw this status (UTC, ISO 8601); empty where this one did, or nobody."""
+    retry: bool = True
+    """whether its code may be imported here, if it is asked for by name."""
+    harmful: bool = False
+    """whether its last import hung or ended the process: it is not imported unless it is asked for."""
 
     @property
     def is_file(self) -> bool:
         return self.version.startswith("sha256:")
+
+    @property
+    def installer_knows(self) -> bool:
+        """Whether `distribution` is a name, and not the place of what has no name."""
+        return re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?", self.distribution) is not None
 
     @property
     def reason(self) -> str:
@@ -54,37 +75,95 @@ class Plugin:
     load: Callable[[], ModuleType]
     tokenizers: dict[str, type[Tokenizer]] | None = None
     datasets: dict[str, type[Dataset]] | None = None
+    tried: bool = False
+    """whether its code was imported, or failed to be, in this process."""
 
 
-def entry_points(group: str) -> list[metadata.EntryPoint]:
-    """All entry points of a group; a distribution with unreadable metadata is passed over."""
+def entry_points(*groups: str) -> list[metadata.EntryPoint]:
+    """All entry points of these groups; a distribution whose metadata cannot be read is passed over."""
+    return _read(groups)[0]
+
+
+def _read(groups: Sequence[str]) -> tuple[list[metadata.EntryPoint], list[Plugin]]:
+    """The entry points, and the distributions whose entry points cannot be read though they name omnitok."""
     try:
-        return list(metadata.entry_points(group=group))
+        return [entry for group in groups for entry in metadata.entry_points(group=group)], []
     except Exception:  # one bad file spoils the whole answer: ask each distribution by itself
-        found = []
-        for distribution in metadata.distributions():
-            try:
-                found += [entry for entry in distribution.entry_points if entry.group == group]
-            except Exception:
-                continue
-        return found
+        pass
+    found: list[metadata.EntryPoint] = []
+    spoilt: list[Plugin] = []
+    seen = set()
+    for distribution in metadata.distributions():
+        name, version = identity(distribution)
+        if canonical(name) in seen:
+            continue  # what stands earlier on the path hides it
+        seen.add(canonical(name))
+        try:
+            found += [entry for entry in distribution.entry_points if entry.group in groups]
+        except Exception as error:
+            if _names_us(distribution):
+                spoilt.append(_spoilt(name, version, error))
+    return found, spoilt
+
+
+def identity(distribution: metadata.Distribution | None) -> tuple[str, str]:
+    """Name and version; the place of a distribution whose metadata has no name."""
+    name = version = None
+    try:
+        told = distribution.metadata  # type: ignore[union-attr]
+        name, version = told.get("Name"), told.get("Version")  # type: ignore[attr-defined]
+    except Exception:  # the file is missing, or no text
+        pass
+    return str(name or getattr(distribution, "_path", "a distribution without a name")), str(version or "")
+
+
+def _names_us(distribution: metadata.Distribution) -> bool:
+    try:
+        return f"[{GROUP}" in (distribution.read_text("entry_points.txt") or "")
+    except Exception:
+        return False
+
+
+def _spoilt(name: str, version: str, error: Exception) -> Plugin:
+    def load() -> ModuleType:
+        raise PluginError(text)
+
+    text = f"its entry_points.txt cannot be read ({type(error).__name__}: {error})"
+    return Plugin(PluginStatus(name, name, version, "broken", text, retry=False), load)
 
 
 def installed() -> list[Plugin]:
-    """The plugins of all installed distributions, by their entry points."""
-    suffixes: dict[str, set[str]] = {}
-    for entry in entry_points(SUFFIXES):
-        plugin, _, suffix = entry.name.partition(".")
-        suffixes.setdefault(plugin, set()).add(f".{suffix.lower()}")
-    return [_from_entry(entry, tuple(sorted(suffixes.get(entry.name, ())))) for entry in entry_points(GROUP)]
+    """The plugins of all installed distributions, by their entry points, held against the omnitok that is here."""
+    found, spoilt = _read((GROUP, SUFFIXES))
+    owners = {id(entry.dist): identity(entry.dist) for entry in found}
+    suffixes: dict[tuple[str, str], set[str]] = {}
+    for entry in found:
+        plugin, dot, suffix = entry.name.partition(".")
+        if entry.group == SUFFIXES and dot:  # a distribution speaks for its own plugins only
+            suffixes.setdefault((owners[id(entry.dist)][0], plugin), set()).add(f".{suffix.lower()}")
+    plugins = []
+    for entry in found:
+        if entry.group == GROUP:
+            name, version = owners[id(entry.dist)]
+            record = PluginStatus(entry.name, name, version, module=entry.value)
+            record = replace(record, suffixes=tuple(sorted(suffixes.get((name, entry.name), ()))))
+            plugins.append(Plugin(_in_range(record, entry.dist), entry.load))
+    return plugins + spoilt
 
 
-def _from_entry(entry: metadata.EntryPoint, suffixes: tuple[str, ...]) -> Plugin:
+def _in_range(record: PluginStatus, distribution: metadata.Distribution | None) -> PluginStatus:
+    """The record with what its distribution asks of omnitok, and what comes of it."""
+    if canonical(record.distribution) == OURS:
+        return record
     try:
-        distribution, version = entry.dist.name, entry.dist.version  # type: ignore[union-attr]
-    except Exception:  # metadata without a name or a version
-        distribution, version = entry.value, ""
-    return Plugin(PluginStatus(entry.name, str(distribution), str(version), suffixes=suffixes), entry.load)
+        requirements = (distribution and distribution.requires) or []
+    except Exception:  # the file is missing, or no text
+        requirements = []
+    asked = api_range(requirements, __version__)
+    record = replace(record, asks=asked.asks)
+    if asked.verdict == "unreadable":
+        return replace(record, status="broken", error=f"its requirement {asked.asks!r} cannot be read", retry=False)
+    return record if asked.verdict == "fits" else replace(record, status=asked.verdict, retry=False)
 
 
 def from_file(path: Path) -> Plugin:

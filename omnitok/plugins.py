@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
-import re
-import traceback
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,52 +13,98 @@ import pluggy
 
 from . import hookspecs
 from .discovery import Plugin, PluginStatus, from_file, installed
-from .errors import ConfigError, DuplicateNameError, InputError, PluginError, did_you_mean, unknown_name
+from .errors import ConfigError, InputError, PluginError, UnknownNameError, did_you_mean, unknown_name
+from .importing import Importer, as_last_seen
+from .isolation import import_seconds
+from .refusals import refusal
+from .registration import suffixes_of
+from .remembered import Memory, note
 
 if TYPE_CHECKING:
     from .data import Dataset
     from .tokenizer import Tokenizer
 
+NARROW, STRICT = "OMNITOK_PLUGINS", "OMNITOK_STRICT"
 SNIFFED_BYTES = 4096
 
 S = TypeVar("S", bound=msgspec.Struct)
 
 
 class Host:
-    """The plugins of one process or test; there is no global one. Made by `load_plugins`."""
+    """The plugins of one process or test; there is no global one. Made by `load_plugins`.
 
-    def __init__(self, plugins: Iterable[Plugin], files: Iterable[Plugin]) -> None:
-        self._manager = pluggy.PluginManager("omnitok")
-        self._manager.add_hookspecs(hookspecs)
+    `left_out` are names of installed plugins that were asked to be left out. Without a `memory` nothing is remembered.
+    """
+
+    def __init__(
+        self,
+        plugins: Iterable[Plugin],
+        files: Iterable[Plugin] = (),
+        memory: Memory | None = None,
+        seconds: float | None = None,
+        left_out: Iterable[str] = (),
+    ) -> None:
+        manager = pluggy.PluginManager("omnitok")
+        manager.add_hookspecs(hookspecs)
+        self._import = Importer(manager, memory, import_seconds() if seconds is None else seconds)
         self._plugins = list(plugins)
+        self.left_out = frozenset(left_out)
+        self._memory = memory
         for plugin in files:
-            self._import(plugin)  # only its code knows the names in a one-file plugin
-            if plugin.tokenizers:
-                records = [replace(plugin.record, name=n, suffixes=suffixes_of(cls)) for n, cls in plugin.tokenizers.items()]
+            if self._import(plugin):  # only its code knows the names in a one-file plugin
+                records = [replace(plugin.record, name=n, suffixes=suffixes_of(c)) for n, c in (plugin.tokenizers or {}).items()]
             else:
-                records = [plugin.record]  # broken: its file's name stands for it
+                records = [plugin.record]  # its file's name stands for it
             self._plugins += [replace(plugin, record=record) for record in records]
         self._plugins.sort(key=lambda p: (p.record.name, p.record.distribution))
+        self._settle()
+
+    def _settle(self) -> None:
+        """What is known before any plugin is imported: which are disabled, which share a name, how imports went last."""
+        enabled = []
+        for plugin in self._plugins:
+            record = plugin.record
+            if self._memory and not record.is_file and self._memory.is_disabled(record.name, record.distribution):
+                plugin.record = replace(record, status="disabled", error="", retry=False)
+            else:
+                enabled.append(plugin)
+        names = [p.record.name for p in enabled]
+        for plugin in enabled:
+            record = plugin.record
+            if names.count(record.name) > 1:
+                plugin.record = replace(record, status="duplicate", error="", retry=False)
+            elif self._memory and record.status == "not imported":
+                plugin.record = as_last_seen(record, self._memory.last(record.name, record.distribution, record.version))
 
     # -- what there is
 
     def names(self) -> tuple[str, ...]:
-        """The plugins' names, sorted; broken ones are among them."""
+        """The plugins' names, sorted; those that cannot be used are among them."""
         return tuple(dict.fromkeys(p.record.name for p in self._plugins))
 
     def status(self) -> tuple[PluginStatus, ...]:
         """One record for each installed plugin, as far as is known without importing any."""
-        names = [p.record.name for p in self._plugins]
-        return tuple(replace(p.record, status="duplicate") if names.count(p.record.name) > 1 else p.record for p in self._plugins)
+        return tuple(p.record for p in self._plugins)
+
+    def usable(self) -> tuple[str, ...]:
+        """The names of all plugins that can be used; imports them, but those whose last import hung or ended the process."""
+        return tuple(dict.fromkeys(p.record.name for p in self._plugins if not p.record.harmful and self._import(p)))
 
     def datasets(self, plugin: str | None = None) -> tuple[str, ...]:
-        """The datasets of one plugin, or of all that can be imported, sorted; imports them."""
-        if plugin is not None:
-            return tuple(sorted(self._plugin(plugin).datasets or {}))
+        """The datasets of one plugin, or of all that can be used, sorted; imports them."""
+        names = self.usable() if plugin is None else (plugin,)
+        return tuple(sorted({d for name in names for d in self._plugin(name).datasets or {}}))
+
+    def last_datasets(self) -> tuple[str, ...]:
+        """The datasets that are known without importing a plugin: of those imported already, here or before."""
         found: set[str] = set()
-        for own, record in zip(self._plugins, self.status(), strict=True):
-            if record.status != "duplicate" and self._import(own):
-                found.update(own.datasets or {})
+        for plugin in self._plugins:
+            record = plugin.record
+            if plugin.datasets is not None:
+                found.update(plugin.datasets)
+            elif self._memory and record.status == "ok":
+                last = self._memory.last(record.name, record.distribution, record.version)
+                found.update(last.datasets if last else ())
         return tuple(sorted(found))
 
     # -- what they provide
@@ -82,11 +126,23 @@ class Host:
         """The class behind `<plugin>/<dataset>`. Raises UnknownNameError, DuplicateNameError or PluginError."""
         plugin = name.partition("/")[0]
         if plugin not in self.names():
-            raise unknown_name("dataset", name, self.datasets())
+            raise self._unknown_dataset(name)
         known = self._plugin(plugin).datasets or {}
         if name not in known:
             raise unknown_name("dataset", name, known, f"datasets of {plugin!r}")
         return known[name]
+
+    def _unknown_dataset(self, name: str) -> UnknownNameError:
+        """No plugin is imported to say what there is: those that are known are suggested, or the plugins."""
+        known = self.last_datasets()
+        own = [d for d in known if d.rpartition("/")[2] == name.rpartition("/")[2]]
+        if own:
+            return UnknownNameError(f"unknown dataset {name!r}; did you mean {' or '.join(map(repr, own))}?")
+        plugins = ", ".join(self.names()) or "none"
+        hint = did_you_mean(
+            name, known, f"its name begins with its plugin's, as PLUGIN/NAME, and the plugins are: {plugins}; known"
+        )
+        return UnknownNameError(f"unknown dataset {name!r}; {hint}")
 
     def dataset(self, name: str, /, **config: Any) -> Dataset:
         """A dataset by `<plugin>/<dataset>` from its configuration."""
@@ -104,13 +160,15 @@ class Host:
             raise InputError(f"{path}: no such file")
         if not path.is_file():
             raise InputError(f"{path}: is a folder; name the files in it" if path.is_dir() else f"{path}: is no regular file")
-        claims = [p.record.name for p in self._plugins if _claims(p.record, path)]
-        names = tuple(dict.fromkeys(claims))
+        records = [r for r in self.status() if _claims(r, path)]
+        names = tuple(dict.fromkeys(r.name for r in records if r.retry))
         if len(names) > 1:
             names = self._sniff(path, names)
         if len(names) == 1:
             return self.tokenizer(names[0], **config)
-        choice = " or ".join(f"--as {n}" for n in (names or self.names()))
+        if not names and records:
+            raise InputError(f"{path}: {self._refused(records[0].name)}")
+        choice = " or ".join(f"--as {n}" for n in (names or tuple(dict.fromkeys(r.name for r in self.status() if r.retry))))
         found = f"{len(names)} plugins read this" if names else f"no plugin claims {path.suffix or 'names without a suffix'}"
         raise InputError(f"{path}: {found}; choose with {choice or 'a plugin: none is installed'}")
 
@@ -119,10 +177,10 @@ class Host:
         with path.open("rb") as file:
             head = file.read(SNIFFED_BYTES)
         kept = []
-        for name in names:
+        for record in self.status():
             try:
-                if self.tokenizer(name).sniff(path, head):
-                    kept.append(name)
+                if record.name in names and not record.harmful and self.tokenizer(record.name).sniff(path, head):
+                    kept.append(record.name)
             except Exception:
                 continue
         return tuple(kept) or tuple(names)
@@ -131,113 +189,75 @@ class Host:
 
     def _plugin(self, name: str) -> Plugin:
         found = [p for p in self._plugins if p.record.name == name]
+        if name in self.left_out:
+            raise UnknownNameError(f"plugin {name!r} is left out by {NARROW}={os.environ.get(NARROW, '')}")
         if not found:
             error = unknown_name("plugin", name, self.names(), "installed")
             broken = [r for r in self.status() if r.is_file and r.status == "broken"]
             hints = "".join(f"; {r.distribution} cannot be used: {r.reason}" for r in broken)
             raise type(error)(f"{error}{hints}")
-        if len(found) > 1:
-            places = " and ".join(f"{p.record.distribution} {p.record.version}" for p in found)
-            raise DuplicateNameError(f"plugin {name!r} is provided by {places}; uninstall one of them")
-        plugin = found[0]
-        if not self._import(plugin):
-            raise PluginError(
-                f"plugin {name!r} of {plugin.record.distribution} {plugin.record.version} cannot be used: "
-                f"{plugin.record.reason} (`omnitok plugins {name}` shows the traceback)"
-            )
-        return plugin
+        usable = [p for p in found if p.record.status != "disabled"]  # of two of one name, one may be disabled
+        if len(usable) != 1 or not self._import(usable[0]):
+            raise self._refused(name)
+        return usable[0]
 
-    def _import(self, plugin: Plugin) -> bool:
-        """Import once; a failure is recorded, so that one broken plugin never takes another with it."""
-        if plugin.record.status == "not imported":
+    def _refused(self, name: str) -> PluginError | ConfigError:
+        """The error for a plugin that cannot be used."""
+        same = [r for r in self.status() if r.name == name]
+        wrong = [r for r in same if r.status != "disabled"] or same
+        return refusal(wrong[0], wrong)
+
+    def require_all(self) -> None:
+        """Import every plugin that is enabled. Raises PluginError naming all that cannot be used."""
+        enabled = {r.name for r in self.status() if r.status != "disabled"}
+        failed = []
+        for name in sorted(enabled):
             try:
-                self._register(plugin)
-                plugin.record = replace(plugin.record, status="ok")
-            except KeyboardInterrupt:
-                raise
-            except BaseException as error:  # a plugin may raise anything, SystemExit among it
-                text = str(error) if isinstance(error, PluginError) else "".join(traceback.format_exception(error)).rstrip()
-                plugin.record = replace(plugin.record, status="broken", error=text)
-        return plugin.record.status == "ok"
-
-    def _register(self, plugin: Plugin) -> None:
-        module = plugin.load()
-        from .data import Dataset  # not earlier: a plugin that fails should fail fast
-        from .tokenizer import Tokenizer
-
-        name = self._manager.get_name(module) or module.__name__
-        try:
-            if not self._manager.is_registered(module):
-                self._manager.register(module, name=name)
-                self._manager.check_pending()  # a hook that does not exist is a misspelt one
-            plugin.tokenizers = _named(_answers(self._manager.hook.register_tokenizers, name), Tokenizer)
-            plugin.datasets = _named(_answers(self._manager.hook.register_datasets, name), Dataset)
-            _check_names(plugin)
-        except BaseException:
-            if self._manager.is_registered(module):
-                self._manager.unregister(module)
-            raise
+                self._plugin(name)
+            except (PluginError, ConfigError) as error:
+                failed.append(str(error))
+        if failed:
+            raise PluginError(f"{STRICT}: {'; '.join(failed)}")
 
 
-def load_plugins(only: Sequence[str] | None = None, files: Iterable[str | Path] = ()) -> Host:
+def load_plugins(
+    only: Sequence[str] | None = None, files: Iterable[str | Path] = (), strict: bool | None = None, memory: Memory | None = None
+) -> Host:
     """Read who is installed, without importing any of it; `only` narrows it to these names.
 
     `files` are one-file plugins, imported by path at once. Raises ConfigError where a file does not exist or a name
     in `only` is unknown.
+
+    `OMNITOK_PLUGINS=one,two` in the environment leaves out all other installed plugins. `OMNITOK_STRICT=1` (or `strict`)
+    imports all that are left, and raises PluginError where one that is not disabled cannot be used: broken, of a name
+    that another has, or made for another omnitok; without it, such a plugin is passed over until it is asked for.
+    `memory` is what is remembered of earlier imports; it is read where it is not given.
     """
     found = installed()
-    host = Host([p for p in found if only is None or p.record.name in only], [from_file(Path(file)) for file in files])
+    known = {p.record.name for p in found}
+    narrow = narrowed(known)
+    left_out = set() if narrow is None else known - narrow
+    chosen = [p for p in found if p.record.name not in left_out and (only is None or p.record.name in only)]
+    memory = memory or Memory()
+    if memory.problem:
+        note(f"{memory.problem}; nothing is remembered of the plugins")
+    host = Host(chosen, [from_file(Path(file)) for file in files], memory, left_out=left_out)
     for name in only or ():
+        if name in left_out:
+            raise UnknownNameError(f"plugin {name!r} is left out by {NARROW}={os.environ[NARROW]}")
         if name not in host.names():
-            raise unknown_name("plugin", name, {*host.names(), *(p.record.name for p in found)}, "installed")
+            raise unknown_name("plugin", name, {*host.names(), *known}, "installed")
+    if strict or (strict is None and os.environ.get(STRICT, "") not in ("", "0")):
+        host.require_all()
     return host
 
 
-def _answers(hook: Any, plugin: str) -> list[Any]:
-    """What one plugin answers to a hook."""
-    return [value for impl in hook.get_hookimpls() if impl.plugin_name == plugin for value in impl.function()]
-
-
-def _named(classes: Iterable[Any], base: type) -> dict[str, Any]:
-    """Classes by their `name`. Raises PluginError for what is no complete subclass of `base`."""
-    found: dict[str, Any] = {}
-    for cls in classes:
-        complete = isinstance(cls, type) and issubclass(cls, base) and isinstance(getattr(cls, "name", None), str)
-        if not complete:
-            raise PluginError(f"{cls!r} is no {base.__name__} class with a `name`")
-        if inspect.isabstract(cls):
-            raise PluginError(f"{cls.__name__} does not implement {', '.join(sorted(cls.__abstractmethods__))}")
-        if cls.name in found:
-            raise PluginError(f"{base.__name__.lower()} {cls.name!r} is registered twice")
-        found[cls.name] = cls
-    return found
-
-
-def _check_names(plugin: Plugin) -> None:
-    """The entry point, its tokenizer and its datasets must agree; a file has no entry point."""
-    name, tokenizers = plugin.record.name, plugin.tokenizers or {}
-    if not tokenizers or (name not in tokenizers and not plugin.record.is_file):
-        raise PluginError(f"{name!r} must be the name of one of its tokenizers, which are {', '.join(tokenizers) or 'none'}")
-    suffixes = {n: suffixes_of(cls) for n, cls in tokenizers.items()}
-    declared = () if plugin.record.is_file else suffixes[name]
-    if declared and declared != plugin.record.suffixes:
-        raise PluginError(
-            f"tokenizer {name!r} has the suffixes {' '.join(declared)}, and the entry points 'omnitok.suffixes' of "
-            f"{plugin.record.distribution} say {' '.join(plugin.record.suffixes) or 'none'}; make them the same"
-        )
-    for dataset in plugin.datasets or {}:
-        if dataset.partition("/")[0] not in tokenizers:
-            raise PluginError(f"dataset {dataset!r} must be named {name + '/...'!r}")
-
-
-def suffixes_of(tokenizer: type[Tokenizer]) -> tuple[str, ...]:
-    """The suffixes that a class declares, as entry points would. Raises PluginError where they are no such words."""
-    declared: Any = tokenizer.suffixes
-    if not isinstance(declared, tuple) or not all(
-        isinstance(s, str) and re.fullmatch(r"(\.[a-zA-Z0-9_+-]+)+", s) for s in declared
-    ):
-        raise PluginError(f"{tokenizer.__name__}.suffixes must be a tuple such as ('.csv',), and is {declared!r}")
-    return tuple(sorted({s.lower() for s in declared}))
+def narrowed(known: Iterable[str]) -> set[str] | None:
+    """The names in `OMNITOK_PLUGINS`; None where it is unset or empty. Raises UnknownNameError with the nearest."""
+    names = {word.strip() for word in os.environ.get(NARROW, "").split(",")} - {""}
+    for name in sorted(names - set(known)):
+        raise UnknownNameError(f"{NARROW} names an unknown plugin {name!r}; {did_you_mean(name, known, 'installed')}")
+    return names or None
 
 
 def _configure(cls: type[S], what: str, config: Mapping[str, Any], state: bytes | None = None) -> S:

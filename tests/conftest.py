@@ -1,6 +1,7 @@
 """What every test may use. One thread: tests run side by side, and their models are small."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,3 +27,11 @@ def data_folder() -> Path:
 def omnitok_wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The checkout as a wheel."""
     return build_wheel(tmp_path_factory.mktemp("wheel"))
+
+
+@pytest.fixture(autouse=True, scope="session")
+def forgetful(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What tests do to plugins is remembered for this session only."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMNITOK_HOME", str(tmp_path_factory.mktemp("home")))
+        yield
