@@ -6,18 +6,18 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
-import msgspec
 import pluggy
 
 from . import hookspecs
+from .claims import claimant
 from .discovery import Plugin, PluginStatus, from_file, installed
-from .errors import ConfigError, InputError, PluginError, UnknownNameError, did_you_mean, unknown_name
+from .errors import ConfigError, PluginError, UnknownNameError, did_you_mean, unknown_name
 from .importing import Importer, as_last_seen
 from .isolation import import_seconds
 from .refusals import refusal
-from .registration import suffixes_of
+from .registration import configured, suffixes_of
 from .remembered import Memory, note
 
 if TYPE_CHECKING:
@@ -25,9 +25,6 @@ if TYPE_CHECKING:
     from .tokenizer import Tokenizer
 
 NARROW, STRICT = "OMNITOK_PLUGINS", "OMNITOK_STRICT"
-SNIFFED_BYTES = 4096
-
-S = TypeVar("S", bound=msgspec.Struct)
 
 
 class Host:
@@ -115,12 +112,12 @@ class Host:
 
     def tokenizer(self, name: str, /, instance: str | None = None, **config: Any) -> Tokenizer:
         """A tokenizer from its configuration. Raises ConfigError naming a field that is unknown or of the wrong type."""
-        tokenizer = _configure(self.tokenizer_class(name), f"tokenizer {name!r}", config)
+        tokenizer = configured(self.tokenizer_class(name), f"tokenizer {name!r}", config)
         return tokenizer.named(instance) if instance else tokenizer
 
     def restored(self, name: str, instance: str, config: Mapping[str, Any], state: bytes | None) -> Tokenizer:
         """A tokenizer from its configuration and from what it had learned when it was saved."""
-        return _configure(self.tokenizer_class(name), f"tokenizer {name!r}", config, state).named(instance)
+        return configured(self.tokenizer_class(name), f"tokenizer {name!r}", config, state).named(instance)
 
     def dataset_class(self, name: str) -> type[Dataset]:
         """The class behind `<plugin>/<dataset>`. Raises UnknownNameError, DuplicateNameError or PluginError."""
@@ -146,50 +143,20 @@ class Host:
 
     def dataset(self, name: str, /, **config: Any) -> Dataset:
         """A dataset by `<plugin>/<dataset>` from its configuration."""
-        return _configure(self.dataset_class(name), f"dataset {name!r}", config)
+        return configured(self.dataset_class(name), f"dataset {name!r}", config)
 
     def for_file(self, path: str | Path, /, as_: str | None = None, **config: Any) -> Tokenizer:
         """The tokenizer of a file: by its suffix; where several claim that, by the file's first bytes; or `as_` by name.
 
         Raises InputError where none or several remain, with the names to choose from.
         """
-        path = Path(path)
-        if as_ is not None:
-            return self.tokenizer(as_, **config)
-        if not path.exists():
-            raise InputError(f"{path}: no such file")
-        if not path.is_file():
-            raise InputError(f"{path}: is a folder; name the files in it" if path.is_dir() else f"{path}: is no regular file")
-        records = [r for r in self.status() if _claims(r, path)]
-        names = tuple(dict.fromkeys(r.name for r in records if r.retry))
-        if len(names) > 1:
-            names = self._sniff(path, names)
-        if len(names) == 1:
-            return self.tokenizer(names[0], **config)
-        if not names and records:
-            raise InputError(f"{path}: {self._refused(records[0].name)}")
-        choice = " or ".join(f"--as {n}" for n in (names or tuple(dict.fromkeys(r.name for r in self.status() if r.retry))))
-        found = f"{len(names)} plugins read this" if names else f"no plugin claims {path.suffix or 'names without a suffix'}"
-        raise InputError(f"{path}: {found}; choose with {choice or 'a plugin: none is installed'}")
-
-    def _sniff(self, path: Path, names: Sequence[str]) -> tuple[str, ...]:
-        """Those of the claimants that take the file for theirs; a claimant that breaks has no say."""
-        with path.open("rb") as file:
-            head = file.read(SNIFFED_BYTES)
-        kept = []
-        for record in self.status():
-            try:
-                if record.name in names and not record.harmful and self.tokenizer(record.name).sniff(path, head):
-                    kept.append(record.name)
-            except Exception:
-                continue
-        return tuple(kept) or tuple(names)
+        return self.tokenizer(as_ or claimant(self, Path(path)), **config)
 
     # -- import
 
     def _plugin(self, name: str) -> Plugin:
         found = [p for p in self._plugins if p.record.name == name]
-        if name in self.left_out:
+        if not found and name in self.left_out:
             raise UnknownNameError(f"plugin {name!r} is left out by {NARROW}={os.environ.get(NARROW, '')}")
         if not found:
             error = unknown_name("plugin", name, self.names(), "installed")
@@ -198,10 +165,10 @@ class Host:
             raise type(error)(f"{error}{hints}")
         usable = [p for p in found if p.record.status != "disabled"]  # of two of one name, one may be disabled
         if len(usable) != 1 or not self._import(usable[0]):
-            raise self._refused(name)
+            raise self.refused(name)
         return usable[0]
 
-    def _refused(self, name: str) -> PluginError | ConfigError:
+    def refused(self, name: str) -> PluginError | ConfigError:
         """The error for a plugin that cannot be used."""
         same = [r for r in self.status() if r.name == name]
         wrong = [r for r in same if r.status != "disabled"] or same
@@ -258,20 +225,3 @@ def narrowed(known: Iterable[str]) -> set[str] | None:
     for name in sorted(names - set(known)):
         raise UnknownNameError(f"{NARROW} names an unknown plugin {name!r}; {did_you_mean(name, known, 'installed')}")
     return names or None
-
-
-def _configure(cls: type[S], what: str, config: Mapping[str, Any], state: bytes | None = None) -> S:
-    """A struct from plain values. Raises ConfigError naming the field."""
-    known = [f.name for f in msgspec.structs.fields(cls) if f.name not in ("instance", "state")]
-    for name in config:
-        if name not in known:
-            raise ConfigError(f"unknown field {name!r} of {what}; {did_you_mean(name, known, 'fields')}")
-    try:
-        return msgspec.convert(dict(config) if state is None else {**config, "state": state}, cls)
-    except msgspec.ValidationError as error:
-        message, _, field = str(error).partition(" - at `$.")
-        raise ConfigError(f"{what}{f', field {field[:-1]!r}' if field else ''}: {message}") from None
-
-
-def _claims(record: PluginStatus, path: Path) -> bool:
-    return any(path.name.lower().endswith(suffix) for suffix in record.suffixes)

@@ -1,19 +1,22 @@
-"""What a plugin's module provides, held against the contract: classes of the right kind, under names that agree."""
+"""What a plugin's module provides, held against the contract: classes under names that agree, and objects of them."""
 
 from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
 
+import msgspec
 import pluggy
 
 from .discovery import Plugin
-from .errors import PluginError
+from .errors import ConfigError, PluginError, did_you_mean
 
 if TYPE_CHECKING:
     from .tokenizer import Tokenizer
+
+S = TypeVar("S", bound=msgspec.Struct)
 
 
 def register(manager: pluggy.PluginManager, plugin: Plugin) -> None:
@@ -81,3 +84,16 @@ def suffixes_of(tokenizer: type[Tokenizer]) -> tuple[str, ...]:
     ):
         raise PluginError(f"{tokenizer.__name__}.suffixes must be a tuple such as ('.csv',), and is {declared!r}")
     return tuple(sorted({s.lower() for s in declared}))
+
+
+def configured(cls: type[S], what: str, config: Mapping[str, Any], state: bytes | None = None) -> S:
+    """A struct from plain values. Raises ConfigError naming the field."""
+    known = [f.name for f in msgspec.structs.fields(cls) if f.name not in ("instance", "state")]
+    for name in config:
+        if name not in known:
+            raise ConfigError(f"unknown field {name!r} of {what}; {did_you_mean(name, known, 'fields')}")
+    try:
+        return msgspec.convert(dict(config) if state is None else {**config, "state": state}, cls)
+    except msgspec.ValidationError as error:
+        message, _, field = str(error).partition(" - at `$.")
+        raise ConfigError(f"{what}{f', field {field[:-1]!r}' if field else ''}: {message}") from None

@@ -103,10 +103,16 @@ def _dataset(recipe: Recipe, task: Task, fields: dict[str, Any], host: Host, kno
             raise ConfigError(f"plugin {reader.name!r} declares no file suffixes, so it reads no folder")
         return Folder(folder=str(fields["folder"]), reader=reader, suffixes=suffixes)
     kind, *rest = fields
-    found = [d for d in host.datasets() if d.rpartition("/")[2] == kind]
+    used = dict.fromkeys(recipe.plugin(instance) for _, instance, _ in task.fields())
+    found = [d for plugin in used for d in host.datasets(plugin) if _kind(d) == kind]
+    found = found or [d for d in host.datasets() if _kind(d) == kind]  # no plugin is imported that is not needed
     if rest or len(found) != 1:
-        raise unknown_name("kind of data", kind, ["name", "folder", *(d.rpartition("/")[2] for d in host.datasets())], "kinds")
+        raise unknown_name("kind of data", kind, ["name", "folder", *map(_kind, host.datasets())], "kinds")
     required = [f.name for f in msgspec.structs.fields(host.dataset_class(found[0])) if f.required]
     if len(required) != 1:
         raise ConfigError(f'write {{ name = "{found[0]}" }} with its fields: it needs {", ".join(required) or "none"}')
     return host.dataset(found[0], **{required[0]: fields[kind]})
+
+
+def _kind(dataset: str) -> str:
+    return dataset.rpartition("/")[2]

@@ -219,7 +219,7 @@ def test_a_broken_plugin_explained(tmp_path: Path, capsys: pytest.CaptureFixture
     code, out, err = here(capsys, "plugins", "mine", "--plugin", tmp_path / "mine.py")
     assert (code, err) == (1, "")
     assert out.startswith("Traceback")
-    assert out.endswith("ZeroDivisionError: division by zero\n")
+    assert out.endswith(f"ZeroDivisionError: division by zero\n\nmine: mend {tmp_path / 'mine.py'}\n")
 
 
 # -- tokenize

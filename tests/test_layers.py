@@ -16,7 +16,7 @@ SOURCES = sorted([*CORE.rglob("*.py"), *(ROOT / "plugins").rglob("*.py"), *(ROOT
 LAYERS = [
     "errors rng record layout sequence batch",
     "config nn tokenizer data hookspecs",
-    "api_range isolation remembered discovery refusals registration importing plugins",
+    "api_range isolation remembered discovery refusals registration importing claims plugins",
     "model assemble objectives presets weights",
     "packing draws loader session generate beam",
     "checkpoint recipe toml metrics",
@@ -31,8 +31,8 @@ MODALITIES = re.compile(r"\b(text|image|audio|trajectory|graph)s?\b", re.IGNOREC
 MODALITY_LIBRARIES = {"PIL", "torchaudio", "torchvision", "tokenizers", "transformers", "gymnasium", "networkx", "soundfile"}
 KINDS_OF_PICTURE = {CORE / "tokenizer.py", CORE / "commands" / "picture.py"}
 """Where "text" and "image" are ways of drawing, which any plugin may use."""
-OWN_PICKLES = {CORE / "checks.py"}
-"""Loads what it has itself just dumped, to see that it survives."""
+OWN_PICKLES = {CORE / "checks" / "elsewhere.py", CORE / "checks" / "workers.py"}
+"""Load what the same program has just dumped, to see that it survives."""
 MOST_LINES = 450
 
 

@@ -4,20 +4,16 @@ import os
 import pickle
 import subprocess
 import sys
-import textwrap
-from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
 import omnitok as ot
-from omnitok.commands.check import check_in_process
 from omnitok.errors import ConfigError, DuplicateNameError, InputError, PluginError, UnknownNameError
+from omnitok.remembered import Memory
+from tests.distributions import PULSE, Install, pulse
 
-PULSE = Path(__file__).parent / "pulse.py"
 BUILT_IN = ("audio", "graph", "image", "text", "trajectory")
-
-Install = Callable[..., None]
 
 
 @pytest.fixture(autouse=True)
@@ -25,34 +21,6 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A state folder of this test's own."""
     monkeypatch.setenv("OMNITOK_HOME", str(tmp_path / "state"))
     return tmp_path / "state"
-
-
-def install(folder: Path, name: str, code: str, entries: Mapping[str, str] | None = None, module: str = "") -> None:
-    """A distribution as an installer leaves it: a module and its metadata."""
-    module = module or name.replace("-", "_")
-    entries = {module: module} if entries is None else entries
-    (folder / f"{module}.py").write_text(textwrap.dedent(code))
-    info = folder / (name.replace("-", "_") + "-1.0.dist-info")
-    info.mkdir()
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
-    groups: dict[str, list[str]] = {}
-    for key, value in entries.items():
-        groups.setdefault("omnitok.suffixes" if "." in key else "omnitok", []).append(f"{key} = {value}")
-    text = "\n".join(f"[{group}]\n" + "\n".join(lines) for group, lines in groups.items())
-    (info / "entry_points.txt").write_text(text + "\n")
-
-
-@pytest.fixture
-def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
-    """Call it to install a distribution for the length of one test."""
-    site = tmp_path / "site"
-    site.mkdir()
-    monkeypatch.syspath_prepend(str(site))
-    before = set(sys.modules)
-    yield lambda *args, **kwargs: install(site, *args, **kwargs)
-    for name in set(sys.modules) - before:
-        if str(getattr(sys.modules[name], "__file__", None) or "").startswith(str(site)):
-            del sys.modules[name]
 
 
 def record(host: ot.Host, name: str) -> "ot.plugins.PluginStatus":
@@ -253,17 +221,113 @@ def test_files_that_nobody_reads(tmp_path: Path) -> None:
             host.for_file(tmp_path / "pipe.png")
 
 
+def test_a_distribution_speaks_of_suffixes_for_its_own_plugins_only(installed: Install, tmp_path: Path) -> None:
+    installed("fake-other", pulse("fake_other"), {"fake_other": "fake_other", "text.beat": "fake_other"})
+    host = ot.load_plugins()
+    assert ".beat" not in record(host, "text").suffixes
+    assert host.tokenizer("text").name == "text"
+
+
+def test_one_unreadable_distribution_is_named_where_it_names_us(installed: Install, tmp_path: Path) -> None:
+    installed("fake-good", PULSE.read_text(), {"pulse": "fake_good"})
+    for name, group in (("spoilt", "omnitok"), ("stranger", "console_scripts")):
+        info = tmp_path / "site" / f"{name}-1.0.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+        (info / "entry_points.txt").write_text(f"[{group}]\nno equals sign here\n")
+    host = ot.load_plugins()
+    assert len(host.names()) == len(host.status())  # the path holds some folders twice: they are no duplicates
+    assert "stranger" not in host.names()
+    with pytest.raises(
+        PluginError, match=r"spoilt 1\.0 cannot be used: its entry_points\.txt cannot be read.*pip uninstall spoilt"
+    ):
+        host.tokenizer("spoilt")
+
+
+def test_metadata_without_a_name(installed: Install, tmp_path: Path) -> None:
+    installed("fake-good", PULSE.read_text(), {"pulse": "fake_good"})
+    info = next((tmp_path / "site").glob("*.dist-info"))
+    (info / "METADATA").write_text("Metadata-Version: 2.1\n")
+    host = ot.load_plugins()
+    assert (record(host, "pulse").distribution, record(host, "pulse").version) == (str(info), "")
+    assert host.tokenizer("pulse").name == "pulse"
+    (info / "METADATA").unlink()
+    assert record(ot.load_plugins(), "pulse").distribution == str(info)
+
+
 @pytest.mark.parametrize(
-    ("code", "result", "error"),
+    ("requires", "status", "message"),
     [
-        ("while True: pass", "timeout", "no answer within 1 seconds"),
-        ("import os; os._exit(0)", "failed", "its process ended with exit code 0 and left no report"),
-        ("import os; os.kill(os.getpid(), 11)", "failed", "its process was killed by SIGSEGV and left no report"),
-        ("print('noise'); raise SystemExit('gone')", "failed", "SystemExit: gone"),
+        (
+            "omnitok>=99",
+            "too new",
+            r"asks for omnitok>=99; this is omnitok \S+: `pip install -U omnitok`, or `pip install \"fake",
+        ),
+        ("omnitok<0.0.1", "too old", r"asks for omnitok<0.0.1; this is omnitok \S+: `pip install -U fake-pulse`, or `pip inst"),
+        ("omnitok>>1", "broken", r"cannot be used: its requirement 'omnitok>>1' cannot be read; `pip install -U fake-pulse`"),
     ],
 )
-def test_check_outlives_every_plugin(code: str, result: str, error: str, tmp_path: Path) -> None:
-    (tmp_path / "mine.py").write_text(code)
-    seconds = 1 if result == "timeout" else 60
-    (report,) = check_in_process(None, [tmp_path / "mine.py"], {}, seconds)
-    assert (report["result"], report["error"]) == (result, error)
+def test_a_plugin_for_another_omnitok_is_refused_by_its_metadata(
+    requires: str, status: str, message: str, installed: Install, tmp_path: Path
+) -> None:
+    installed("fake-pulse", "1 / 0", {"pulse": "fake_pulse", "pulse.beat": "fake_pulse"}, requires=[requires, "torch"])
+    host = ot.load_plugins()
+    assert (record(host, "pulse").status, record(host, "pulse").asks) == (status, requires)
+    (tmp_path / "a.beat").write_text("0.5")
+    for ask in (lambda: host.tokenizer("pulse"), lambda: host.for_file(tmp_path / "a.beat"), lambda: host.dataset("pulse/beats")):
+        with pytest.raises((PluginError, InputError), match=message):
+            ask()
+    assert "fake_pulse" not in sys.modules
+
+
+def test_an_unknown_dataset_imports_no_plugin(installed: Install) -> None:
+    installed("fake-pulse", PULSE.read_text(), {"pulse": "fake_pulse"})
+    host = ot.load_plugins()
+    with pytest.raises(UnknownNameError, match=r"unknown dataset 'beats'; its name begins with its plugin's.* audio, graph"):
+        host.dataset("beats")
+    assert {r.status for r in host.status()} == {"not imported"}
+    host.tokenizer("pulse")
+    for again in (host, ot.load_plugins()):  # what was imported once is known
+        with pytest.raises(UnknownNameError, match="unknown dataset 'beats'; did you mean 'pulse/beats'"):
+            again.dataset("beats")
+    assert record(ot.load_plugins(), "text").status == "not imported"
+
+
+def test_narrowing(installed: Install, monkeypatch: pytest.MonkeyPatch) -> None:
+    installed("fake-bad", "1 / 0")
+    monkeypatch.setenv("OMNITOK_PLUGINS", "text, image")
+    host = ot.load_plugins(files=[PULSE])
+    assert host.names() == ("image", "pulse", "text")
+    with pytest.raises(UnknownNameError, match="plugin 'audio' is left out by OMNITOK_PLUGINS=text, image"):
+        host.tokenizer("audio")
+    with pytest.raises(UnknownNameError, match="plugin 'audio' is left out"):
+        ot.load_plugins(only=["audio"])
+    monkeypatch.setenv("OMNITOK_PLUGINS", "txt")
+    with pytest.raises(UnknownNameError, match="OMNITOK_PLUGINS names an unknown plugin 'txt'; did you mean 'text'"):
+        ot.load_plugins()
+    monkeypatch.setenv("OMNITOK_PLUGINS", "")
+    assert "audio" in ot.load_plugins().names()
+
+
+def test_strict(installed: Install, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMNITOK_STRICT", "1")
+    assert {r.status for r in ot.load_plugins().status()} == {"ok"}
+    installed("fake-bad", "1 / 0")
+    installed("fake-new", PULSE.read_text(), {"newer": "fake_new"}, requires=["omnitok>=99"])
+    installed("fake-text", PULSE.read_text(), {"text": "fake_text"})
+    with pytest.raises(PluginError) as failure:
+        ot.load_plugins()
+    for part in (
+        "OMNITOK_STRICT: ",
+        "'fake_bad' of fake-bad 1.0",
+        "ZeroDivision",
+        "asks for omnitok>=99",
+        "fake-text 1.0 and omn",
+    ):
+        assert part in str(failure.value)
+    assert ot.load_plugins(only=["audio"]).names() == ("audio",)  # only what is asked for counts
+    Memory().disable(["fake_bad", "newer", "fake-text:text"])
+    assert ot.load_plugins().tokenizer("text").name == "text"
+    monkeypatch.setenv("OMNITOK_STRICT", "0")
+    Memory().enable(["fake_bad"])
+    ot.load_plugins()

@@ -12,17 +12,22 @@ from rich.table import Table
 
 from ..errors import ConfigError, PluginError
 from ..plugins import Host
+from ..refusals import command, remedies
 from ..tokenizer import Bounded, Channel, Exact, RoundTrip, Tokenizer
 from .common import console
 
 
 def explain(host: Host, name: str, config: Mapping[str, Any], json: bool) -> int:
-    """Import the plugin and print what it offers. A broken plugin's traceback is printed, and the exit code is 1."""
+    """Import the plugin and print what it offers; of a broken one the traceback and what to do. The exit code is then 1."""
     try:
         cls = host.tokenizer_class(name)
     except PluginError:
         record = next(r for r in host.status() if r.name == name)
-        print(json_.dumps({"name": name, "status": record.status, "error": record.error}, indent=2) if json else record.error)
+        if record.status != "broken":
+            raise
+        advice = [r for r in remedies(record) if not r.startswith(command(name))]
+        facts = {"name": name, "status": record.status, "error": record.error, "remedies": advice}
+        print(json_.dumps(facts, indent=2) if json else f"{record.error}\n\n{name}: {', or '.join(advice)}")
         return 1
     facts = describe(cls, host, config)
     if json:

@@ -196,7 +196,10 @@ def _tokenizer(wanted: Channel | None) -> Tokenizer | None:
 
     host = load_plugins()
     found: dict[int, Tokenizer] = {}
+    usable = host.usable()
     for record in host.status():
+        if record.name not in usable:
+            continue
         try:
             tokenizer = host.tokenizer(record.name)
             (channel,) = tokenizer.channels().values()
