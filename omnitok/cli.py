@@ -17,6 +17,7 @@ from .plugin_commands import PluginCommand, plugin_commands
 COMMANDS = {
     "plugins": ("omnitok.commands.plugins:app", "List, explain, try, disable or enable plugins."),
     "new": ("omnitok.commands.new:new", "Write a plugin's package: an example to edit, or a one-file plugin."),
+    "check": ("omnitok.commands.check:check", "Hold plugins against every promise of the plugin contract."),
     "tokenize": ("omnitok.commands.tokenize:tokenize", "Show the tokens of files."),
     "train": ("omnitok.commands.train:train", "Train a model from a recipe."),
     "eval": ("omnitok.commands.evaluate:evaluate", "Score a run on held-out samples."),
@@ -25,6 +26,7 @@ COMMANDS = {
     "import": ("omnitok.commands.import_:import_", "Make a run of a published model."),
     "export": ("omnitok.commands.export:export", "Write a run as its reference library's files."),
     "demo": ("omnitok.commands.demo:demo", "Run a demo, or list them."),
+    "doctor": ("omnitok.commands.doctor:doctor", "Examine this installation: what is wrong, and what to do."),
     "config": ("omnitok.commands.config:app", "Show every value of a recipe and what it means."),
 }
 DEBUG = "--debug"

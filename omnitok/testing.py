@@ -1,14 +1,24 @@
-"""For the tests of plugin authors: a tokenizer by name or file, and every check of the contract as a pytest test."""
+"""For the tests of plugin authors: a tokenizer by name or file, and every check of the contract as a pytest test.
+
+    from omnitok.testing import parametrize_with_checks
+
+    @parametrize_with_checks(["pulse"], expected_failures={"encode-speed": "decodes video by hand, issue 12"})
+    def test_contract(tokenizer, check):
+        check(tokenizer)
+
+makes one test for each tokenizer and check, named `test_contract[pulse-round-trip]`. A test fails with what the check
+complains of, the promise that is broken and what to do; it is skipped, with the reason, where the check does not apply. A
+check in `expected_failures` must fail (a strict xfail with the reason), so that the list stays true.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from functools import cache
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from .checks import LAWS, check_plugin
-from .errors import ConfigError, did_you_mean
+from .checks import Check, Subject, expecting, fitted_of, judge, select, subject_of
+from .errors import ConfigError
 from .plugins import load_plugins
 from .tokenizer import Tokenizer
 
@@ -18,47 +28,63 @@ def load(name_or_file: str | Path, /, **config: Any) -> Tokenizer:
 
     Raises what `Host.tokenizer` raises.
     """
+    return subject(name_or_file, **config).tokenizer
+
+
+def subject(name_or_file: str | Path, /, files: Sequence[str | Path] = (), **config: Any) -> Subject:
+    """What the checks are asked of: the tokenizer as `load` gives it, and what its plugin says of itself."""
+    examples = [Path(file) for file in files]
     path = Path(name_or_file)
     if path.suffix != ".py":
-        return load_plugins().tokenizer(str(name_or_file), **config)
+        return subject_of(load_plugins(), str(name_or_file), examples, **config)
     host = load_plugins(only=[], files=[path])
-    return host.tokenizer(host.names()[0], **config)
+    if not host.names():
+        raise ConfigError(f"{path} registers no tokenizer")
+    return subject_of(host, host.names()[0], examples, **config)
+
+
+class CheckOfTest:
+    """One check as a test calls it: `check(tokenizer)` raises AssertionError with the complaint and what to do."""
+
+    def __init__(self, check: Check, subject: Subject) -> None:
+        self.check, self.subject = check, subject
+
+    def __repr__(self) -> str:
+        return self.check.id
+
+    def __call__(self, tokenizer: Tokenizer) -> None:
+        """Ask it of this tokenizer: the one that it was made for, or another."""
+        import pytest
+
+        about = self.subject if tokenizer is self.subject.tokenizer else Subject(tokenizer, files=self.subject.files)
+        outcome = judge(self.check, about, about.once("fitted", lambda: fitted_of(about)))
+        if outcome.result == "skipped":
+            pytest.skip(outcome.message)
+        assert outcome.ok, f"{outcome.id}: {outcome.message}\n  promised: {outcome.why}\n  to fix: {outcome.fix}"
 
 
 def parametrize_with_checks(
-    tokenizers: Iterable[str | Path | Tokenizer], /, expected_failures: Mapping[str, str] | None = None
+    tokenizers: Iterable[str | Path | Tokenizer],
+    /,
+    expected_failures: Mapping[str, str] | None = None,
+    only: Iterable[str] = (),
+    files: Sequence[str | Path] = (),
 ) -> Callable[[Any], Any]:
     """One test for each tokenizer and check: decorate `def test_contract(tokenizer, check): check(tokenizer)`.
 
-    `expected_failures` maps a check's id to the reason why it may fail; such a test must fail. Raises ConfigError for an
-    id that does not exist.
+    Tokenizers are names of installed plugins, paths of one-file plugins, or instances. `expected_failures` maps a check's
+    id to the reason why it fails, `only` narrows to groups and ids, `files` are examples of what `read` takes. Raises
+    UnknownNameError, with the nearest, for an id or a group that does not exist.
     """
     import pytest
 
-    expected = dict(expected_failures or {})
-    ids = ["encode", *(law.__name__.removeprefix("_").replace("_", "-") for law in LAWS), "fit"]
-    for name in expected:
-        if name not in ids:
-            raise ConfigError(f"expected_failures: unknown check {name!r}; {did_you_mean(name, ids, 'checks')}")
+    reasons, chosen = expecting(expected_failures), select(only)
+    examples = [Path(file) for file in files]
     params = []
     for each in tokenizers:
-        tokenizer = each if isinstance(each, Tokenizer) else load(each)
-        for id_ in ids:
-            marks = [pytest.mark.xfail(reason=expected[id_], strict=True)] if id_ in expected else []
-            label = f"{tokenizer.instance or tokenizer.name}-{id_}"
-            params.append(pytest.param(tokenizer, _check(id_), id=label, marks=marks))
+        about = Subject(each, files=examples) if isinstance(each, Tokenizer) else subject(each, files)
+        label = about.tokenizer.channel()
+        for check in chosen:
+            marks = [pytest.mark.xfail(reason=reasons[check.id], strict=True)] if check.id in reasons else []
+            params.append(pytest.param(about.tokenizer, CheckOfTest(check, about), id=f"{label}-{check.id}", marks=marks))
     return pytest.mark.parametrize(("tokenizer", "check"), params)
-
-
-@cache
-def _findings(tokenizer: Tokenizer) -> dict[str, str]:
-    return {f.id: f.message for f in check_plugin(tokenizer) if not f.ok}
-
-
-def _check(id_: str) -> Callable[[Tokenizer], None]:
-    def check(tokenizer: Tokenizer) -> None:
-        found = _findings(tokenizer)
-        for name in (id_, f"fitted {id_}"):
-            assert name not in found, f"{name}: {found[name]}"
-
-    return check

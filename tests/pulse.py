@@ -22,6 +22,7 @@ class PulseTokenizer(Tokenizer, frozen=True):
     round_trip: ClassVar[RoundTrip] = Bounded(1 / 63)
 
     num_bins: Annotated[int, Meta(description="number of levels", ge=64)] = 64
+    max_bytes: Annotated[int, Meta(description="largest file that is read", ge=1)] = 1 << 20
 
     def channels(self) -> dict[str, Channel]:
         return {self.channel(): Channel(vocab=self.num_bins, axes=(Axis("beat", 100),))}
@@ -39,10 +40,14 @@ class PulseTokenizer(Tokenizer, frozen=True):
         return [x / (self.num_bins - 1) * 2 - 1 for x in span.content.tolist()]
 
     def place(self, k: int, meta: Mapping[str, Any]) -> tuple[str, dict[str, Any]] | None:
+        if not isinstance(meta.get("beats"), int):
+            raise InputError("a pulse's meta needs 'beats', their number")
         return (self.channel(), {"beat": k}) if k < meta["beats"] else None
 
     def read(self, path: Path) -> list[float]:
         try:
+            if path.stat().st_size > self.max_bytes:
+                raise InputError(f"{path}: more than max_bytes = {self.max_bytes}")
             return [float(word) for word in path.read_text().split()]
         except (OSError, ValueError) as error:
             raise InputError(f"{path}: not a pulse ({error})") from None
@@ -70,8 +75,8 @@ class Beats(Dataset, frozen=True):
     count: Annotated[int, Meta(description="number of samples", ge=1)] = 3
 
     def split(self, name: str) -> list[dict[str, Any]]:
-        check_split(self, name)
-        return [{"pulse": [k / self.count]} for k in range(self.count)]
+        first = 0 if check_split(self, name) == "train" else 1
+        return [{"pulse": [(2 * k + first) / (2 * self.count)]} for k in range(self.count)]
 
 
 @hookimpl

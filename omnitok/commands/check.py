@@ -1,129 +1,217 @@
-"""`omnitok plugins --check`: every plugin is imported and held against the laws in a process of its own, with a time limit.
+"""`omnitok check`: plugins held against every promise of the contract, each in a process of its own with a time limit.
 
-A plugin that crashes, exits, prints or hangs harms nothing but its own line of the table. `python -m omnitok.commands.check`
-is that process: it writes its report as JSON to the file it is told.
+A plugin that crashes, exits, prints or hangs harms nothing but its own report. `python -m omnitok.commands.check` is that
+process. The checks themselves are `omnitok/checks/`.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json as json_
-import os
-import signal
-import subprocess
-import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+from cyclopts import Parameter
 from rich.table import Table
 
-from ..errors import OmnitokError, PluginError, unknown_name
-from ..plugins import Host, load_plugins
-from .common import console, one_line
+from ..errors import ConfigError, OmnitokError, PluginError, unknown_name
+from ..plugins import load_plugins
+from .child import ChildFailure, run_in_child, serve, tell
+from .common import PluginFiles, Sets, console, one_line, parse_sets
+from .junit import junit
+
+Report = dict[str, Any]
+"""One plugin: its name, the error that kept it from being checked, and the outcomes of its checks as mappings."""
+ORDER = ("failed", "expected", "skipped", "ok")
 
 
-def check_plugins(name: str | None, files: Sequence[Path], config: Mapping[str, Any], timeout: float, json: bool) -> int:
-    """Check one plugin, or all and the one-file plugins; print what came out. Exit code 1 where one is not ok."""
-    installed = load_plugins().names()  # the files are imported by the children only
-    if name is None:
-        targets: list[tuple[str | None, Sequence[Path]]] = [*((n, ()) for n in installed), *((None, [f]) for f in files)]
-    elif name in installed or files:
-        targets = [(name, files)]
-    else:
-        raise unknown_name("plugin", name, installed, "installed")
-    reports = [report for each, own in targets for report in check_in_process(each, own, config, timeout)]
+def check(
+    *names: Annotated[str, Parameter(name="NAME", help="The plugins; none: all that are installed, and the files.")],
+    json: Annotated[bool, Parameter(help="Print JSON.")] = False,
+    junit: Annotated[
+        Path | None, Parameter(name="--junit", help="Also write the outcomes as JUnit XML, for a CI server.")
+    ] = None,
+    only: Annotated[tuple[str, ...], Parameter(help="A group, or a check's id; may be repeated.")] = (),
+    expect: Annotated[
+        tuple[str, ...], Parameter(name="--expect", help="A check that may fail, ID=REASON; it must then. May be repeated.")
+    ] = (),
+    example: Annotated[
+        tuple[Path, ...], Parameter(help="A file that the plugin reads, for the checks of files; may be repeated.")
+    ] = (),
+    timeout: Annotated[float, Parameter(help="Seconds that the checks of one plugin may take.")] = 120.0,
+    list_: Annotated[bool, Parameter(name="--list", help="List all checks, with what they hold you to and what to do.")] = False,
+    plugin: PluginFiles = (),
+    set_: Sets = (),
+) -> int:
+    """Hold plugins against every promise of the plugin contract. Exit code 1 where one is broken."""
+    if list_:
+        return _list(only, json)
+    asked = {"only": list(only), "expected": _expected(expect), "config": parse_sets(set_), "examples": [str(f) for f in example]}
+    _refuse_unknown(asked)
+    targets = _targets(names, plugin)
+    if (set_ or example) and len(targets) != 1:
+        raise ConfigError("--set and --example are for one plugin: give its name")
+    reports = [report for name, files in targets for report in _checked(name, files, asked, timeout)]
+    if junit is not None:
+        _write(junit, reports)
     if json:
         print(json_.dumps(reports, indent=2))
     else:
         _print(reports)
-    return int(any(r["result"] not in ("ok", "needs configuration") for r in reports))
+    return int(any(_failed(report) for report in reports))
 
 
-def _print(reports: Sequence[Mapping[str, Any]]) -> None:
-    table = Table("plugin", "result", "what")
+def _targets(names: Sequence[str], files: Sequence[Path]) -> list[tuple[str | None, Sequence[Path]]]:
+    """(name, one-file plugins) for each child process; no name: whatever the files register."""
+    installed = load_plugins().names()
+    for file in files:
+        if not file.is_file():
+            raise ConfigError(f"plugin file {file} does not exist")
+    for name in names:
+        if name not in installed and not files:
+            raise unknown_name("plugin", name, installed, "installed")
+    if names:
+        return [(name, files) for name in names]
+    return [*(() if files else ((name, ()) for name in installed)), *((None, [file]) for file in files)]
+
+
+def _expected(expect: Sequence[str]) -> dict[str, str]:
+    found = {}
+    for item in expect:
+        name, equals, reason = item.partition("=")
+        if not equals or not reason.strip():
+            raise ConfigError(f"--expect {item!r}: write it as ID=REASON")
+        found[name.strip()] = reason.strip()
+    return found
+
+
+def _refuse_unknown(asked: Mapping[str, Any]) -> None:
+    """Raise UnknownNameError here, once, instead of in every child."""
+    if asked["only"] or asked["expected"]:
+        from ..checks import expecting, select
+
+        select(asked["only"])
+        expecting(asked["expected"])
+
+
+def _checked(name: str | None, files: Sequence[Path], asked: Mapping[str, Any], timeout: float) -> list[Report]:
+    """The reports of a child process; what it fails to say is said for it."""
+    task = {"name": name, "files": [str(f) for f in files], **asked}
+    answer = run_in_child("omnitok.commands.check", task, timeout)
+    if not isinstance(answer, ChildFailure):
+        return answer  # type: ignore[no-any-return]
+    reports: list[Report] = []
+    for told in answer.told:
+        if "plugin" in told:
+            reports.append({"name": told["plugin"], "error": "", "checks": []})
+        elif "outcome" in told:
+            reports[-1]["checks"].append(told["outcome"])
+    last = answer.told[-1] if answer.told else {}
+    if "begun" not in last:
+        return [*reports, {"name": name or ", ".join(map(str, files)), "error": answer.words, "checks": []}]
+    reports[-1]["checks"].append(last["begun"] | {"result": "failed", "message": answer.words})
+    reports[-1]["error"] = f"the checks behind {last['begun']['id']} were not reached"
+    return reports
+
+
+def _failed(report: Report) -> bool:
+    return bool(report["error"]) or any(c["result"] == "failed" for c in report["checks"])
+
+
+# -- what came out
+
+
+def _print(reports: Sequence[Report]) -> None:
+    out = console()
     for report in reports:
-        failed = [f"{f['id']}: {f['message']}" for f in report["findings"] if not f["ok"]]
-        what = report["error"] or "\n".join(failed) or f"{len(report['findings'])} laws kept"
-        table.add_row(report["name"], report["result"], what)
-    console().print(table if reports else "no plugins are installed")
+        counts = {r: sum(c["result"] == r for c in report["checks"]) for r in ORDER}
+        words = {"failed": "failed", "expected": "failed as expected", "skipped": "do not apply", "ok": "kept"}
+        told = ", ".join(f"{n} {words[r]}" for r, n in counts.items() if n)
+        seconds = sum(c["seconds"] for c in report["checks"])
+        out.print(f"{report['name']}: {told or 'not checked'}" + (f" ({seconds:.1f} s)" if told else ""))
+        if report["error"]:
+            out.print(f"error: {report['error']}")
+        if report["checks"]:
+            out.print(_table(report["checks"]))
+    if not reports:
+        out.print("no plugins are installed")
 
 
-def check_in_process(name: str | None, files: Sequence[Path], config: Mapping[str, Any], timeout: float) -> list[dict[str, Any]]:
-    """The reports of a child process, for one plugin or (no name) all in the files; what it fails to say is said for it."""
-    label = name or ", ".join(map(str, files))
-    with tempfile.TemporaryDirectory(prefix="omnitok-check-") as folder:
-        place = Path(folder) / "report.json"
-        task = json_.dumps({"name": name, "files": [str(f) for f in files], "config": config, "report": str(place)})
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
-        child = subprocess.Popen(
-            [sys.executable, "-m", "omnitok.commands.check", task],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            env=environment,
-            start_new_session=True,
-        )
-        try:
-            code = child.wait(timeout)
-        except subprocess.TimeoutExpired:
-            return [_report(label, "timeout", f"no answer within {timeout:g} seconds")]
-        finally:
-            _end(child)
-        try:
-            reports: list[dict[str, Any]] = json_.loads(place.read_text())
-        except (OSError, ValueError):
-            how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-            return [_report(label, "failed", f"its process {how} and left no report")]
-        return reports
+def _table(checks: Sequence[Mapping[str, Any]]) -> Table:
+    """A row for each check that failed, with what to do; then for those that do not apply; then one for each group."""
+    table = Table("group", "check", "result", "what")
+    for each in sorted(checks, key=lambda c: ORDER.index(c["result"])):
+        if each["result"] == "failed":
+            what = f"{each['message']}\npromised: {each['why']}\nto fix: {each['fix']}"
+            table.add_row(each["group"], each["id"], "FAILED", what, end_section=True)
+        elif each["result"] != "ok":
+            table.add_row(each["group"], each["id"], each["result"], each["message"])
+    table.add_section()
+    for group in dict.fromkeys(c["group"] for c in checks):
+        kept = [c["id"] for c in checks if c["group"] == group and c["result"] == "ok"]
+        if kept:
+            table.add_row(group, f"{len(kept)} kept", "ok", ", ".join(kept))
+    return table
 
 
-def _end(child: subprocess.Popen[bytes]) -> None:
-    """End the child and what it may have started."""
-    if os.name == "posix":
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(child.pid, signal.SIGKILL)
-    elif child.poll() is None:
-        child.kill()
-    child.wait()
-
-
-def _report(name: str, result: str, error: str = "", findings: Sequence[Mapping[str, Any]] = ()) -> dict[str, Any]:
-    return {"name": name, "result": result, "error": error, "findings": list(findings)}
-
-
-def check_here(name: str | None, files: Sequence[str], config: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Import one plugin, or all in the files, in this process and hold its tokenizer against the laws."""
-    if name is not None:
-        return [_check(load_plugins(files=files), name, config)]
-    host = load_plugins(only=[], files=files)
-    return [_check(host, each, config) for each in host.names()]
-
-
-def _check(host: Host, name: str, config: Mapping[str, Any]) -> dict[str, Any]:
+def _write(path: Path, reports: Sequence[Report]) -> None:
     try:
-        tokenizer = host.tokenizer(name, **config)
+        path.write_bytes(junit(reports))
+    except OSError as error:
+        raise ConfigError(f"--junit {path}: cannot be written ({error.strerror})") from None
+
+
+def _list(only: Sequence[str], json: bool) -> int:
+    from ..checks import select
+
+    checks = select(only)
+    if json:
+        print(json_.dumps([{"id": c.id, "group": c.group, "why": c.why, "fix": c.fix} for c in checks], indent=2))
+        return 0
+    table = Table("group", "check", "promise and fix")
+    group = ""
+    for each in checks:
+        if group and each.group != group:
+            table.add_section()
+        table.add_row(each.group if each.group != group else "", each.id, f"{each.why}\nto fix: {each.fix}")
+        group = each.group
+    console().print(table)
+    return 0
+
+
+# -- the child
+
+
+def work(task: Mapping[str, Any]) -> list[Report]:
+    """Import one plugin, or all in the files, in this process and ask the checks of its tokenizers."""
+    if task["name"] is not None:
+        return [_one(task["name"], task)]
+    names = load_plugins(only=[], files=task["files"]).names()
+    return [_one(name, task) for name in names]
+
+
+def _one(name: str, task: Mapping[str, Any]) -> Report:
+    tell({"plugin": name})
+    host = load_plugins(only=[] if task["name"] is None else None, files=task["files"])
+    try:
+        host.tokenizer(name, **task["config"])
     except PluginError:
-        return _report(name, "failed", next(r.reason for r in host.status() if r.name == name))
+        return {"name": name, "error": next(r.reason for r in host.status() if r.name == name), "checks": []}
     except OmnitokError as error:
-        return _report(name, "failed" if config or name not in host.names() else "needs configuration", one_line(error))
-    from ..checks import check_plugin  # not earlier: a plugin that fails should fail fast
+        return {"name": name, "error": one_line(error), "checks": []}
+    from ..checks import examine, subject_of  # not earlier: a plugin that fails should fail fast
 
-    findings = [asdict(f) for f in check_plugin(tokenizer)]
-    return _report(name, "ok" if all(f["ok"] for f in findings) else "failed", "", findings)
-
-
-def main() -> None:
-    """The child: one argument, what to check and where to write the report."""
-    task = json_.loads(sys.argv[1])
-    reports = check_here(task["name"], task["files"], task["config"])
-    place = Path(task["report"])
-    unfinished = place.with_suffix(".part")
-    unfinished.write_text(json_.dumps(reports))
-    unfinished.rename(place)
+    subject = subject_of(host, name, [Path(f) for f in task["examples"]], **task["config"])
+    outcomes = examine(
+        subject,
+        task["only"],
+        task["expected"],
+        begin=lambda c: tell({"begun": {"id": c.id, "group": c.group, "why": c.why, "fix": c.fix, "seconds": 0.0}}),
+        end=lambda o: tell({"outcome": asdict(o)}),
+    )
+    return {"name": name, "error": "", "checks": [asdict(o) for o in outcomes]}
 
 
 if __name__ == "__main__":
-    main()
+    serve(work)

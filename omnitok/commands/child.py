@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+TOLD = "told.jsonl"
+
 
 @dataclass(frozen=True)
 class ChildFailure:
@@ -24,6 +26,8 @@ class ChildFailure:
 
     kind: Literal["timeout", "failed"]
     words: str
+    told: tuple[Any, ...] = ()
+    """what it had told with `tell` by then, in order"""
 
     def __str__(self) -> str:
         return self.words
@@ -38,25 +42,25 @@ def run_in_child(module: str, task: dict[str, Any], timeout: float) -> Any | Chi
         folder = Path(name)
         (folder / "task.json").write_text(json.dumps(task))
         child = subprocess.Popen(
-            [sys.executable, "-m", module, name],
+            [sys.executable, "-P", "-m", module, name],  # -P: a file of the working folder hides no library
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            env=os.environ | {"PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(p or os.getcwd() for p in sys.path)},
             start_new_session=True,
         )
         try:
             code = child.wait(timeout)
         except subprocess.TimeoutExpired:
-            return ChildFailure("timeout", f"no answer within {timeout:g} seconds")
+            return ChildFailure("timeout", f"no answer within {timeout:g} seconds", _told(folder))
         finally:
             _end(child)
         try:
             answer = json.loads((folder / "report.json").read_text())
         except (OSError, ValueError):
             how = f"was killed by {_signal(-code)}" if code < 0 else f"ended with exit code {code}"
-            return ChildFailure("failed", f"its process {how} and left no report")
-        return answer["report"] if "report" in answer else ChildFailure("failed", answer["raised"])
+            return ChildFailure("failed", f"its process {how} and left no report", _told(folder))
+        return answer["report"] if "report" in answer else ChildFailure("failed", answer["raised"], _told(folder))
 
 
 def serve(work: Callable[[dict[str, Any]], Any]) -> None:
@@ -71,6 +75,25 @@ def serve(work: Callable[[dict[str, Any]], Any]) -> None:
     unfinished = folder / "report.part"
     unfinished.write_text(text)
     unfinished.rename(folder / "report.json")
+
+
+def tell(value: Any) -> None:
+    """In the child: leave a JSON value that the parent has even where no report comes."""
+    with (Path(sys.argv[1]) / TOLD).open("a") as file:
+        file.write(json.dumps(value) + "\n")
+
+
+def _told(folder: Path) -> tuple[Any, ...]:
+    """The values that were told; the last line may be half written."""
+    try:
+        lines = (folder / TOLD).read_text().splitlines()
+    except OSError:
+        return ()
+    values = []
+    for line in lines:
+        with contextlib.suppress(ValueError):
+            values.append(json.loads(line))
+    return tuple(values)
 
 
 def _signal(number: int) -> str:

@@ -205,7 +205,9 @@ class AudioTokenizer(Tokenizer, frozen=True):
 
 
 def _length_and_rate(raw: Any, rate: int) -> tuple[int, int]:
-    return (len(raw.samples), raw.rate) if isinstance(raw, Sound) else (len(raw), rate)
+    """Raises InputError for what has no samples."""
+    samples, rate = _samples(raw, rate)
+    return len(samples), rate
 
 
 def _samples(raw: Any, rate: int) -> tuple[np.ndarray, int]:

@@ -62,13 +62,16 @@ class Parts:
 
 def take_apart(raw: Any, config: Tokenizer) -> Parts:
     """A networkx graph or a GraphInstance -> Parts. Raises InputError for what cannot be kept."""
+    return _from_networkx(raw, config) if is_networkx(raw) else _from_instance(raw, config)
+
+
+def is_networkx(raw: Any) -> bool:
+    """Whether it is a networkx graph; otherwise it is a GraphInstance. Raises InputError for what is neither."""
     import networkx as nx
 
-    if isinstance(raw, nx.Graph):
-        return _from_networkx(raw, config)
-    if all(hasattr(raw, name) for name in ("nodes", "edges", "edge_links")):
-        return _from_instance(raw, config)
-    raise InputError(f"tokenizer 'graph' wants a networkx graph or a gymnasium GraphInstance, got {type(raw).__name__}")
+    if not isinstance(raw, nx.Graph) and not all(hasattr(raw, name) for name in ("nodes", "edges", "edge_links")):
+        raise InputError(f"tokenizer 'graph' wants a networkx graph or a gymnasium GraphInstance, got {type(raw).__name__}")
+    return isinstance(raw, nx.Graph)
 
 
 def _from_networkx(graph: Any, config: Tokenizer) -> Parts:

@@ -18,7 +18,7 @@ from omnitok.tokenizer import Channel, Exact, Picture, RoundTrip, Tokenizer
 
 from . import identifiers
 from .files import read_graph, sniff_graph
-from .parts import Kept, Parts, put_together, take_apart
+from .parts import Kept, Parts, is_networkx, put_together, take_apart
 from .paths import path_pairs
 
 EDGE = "edge"
@@ -190,9 +190,9 @@ class GraphTokenizer(Tokenizer, frozen=True, kw_only=True):
         return put_together(parts, self, meta.get("dtypes", {}))
 
     def count(self, raw: Any) -> int:
-        if hasattr(raw, "edge_links"):
-            return len(raw.nodes) + (len(raw.edge_links) if self.edge_tokens and raw.edge_links is not None else 0)
-        return raw.number_of_nodes() + (raw.number_of_edges() if self.edge_tokens else 0)
+        if is_networkx(raw):
+            return raw.number_of_nodes() + (raw.number_of_edges() if self.edge_tokens else 0)
+        return len(raw.nodes) + (len(raw.edge_links) if self.edge_tokens and raw.edge_links is not None else 0)
 
     def read(self, path: Path) -> Any:
         """A networkx graph from GraphML, GML or JSON (`{"nodes": [...], "edges": [[u, v], ...]}`, or node-link data)."""

@@ -23,7 +23,7 @@ from omnitok_trajectory.spaces import BOX_DTYPES, parse, width
 from omnitok_trajectory.tokenizer import TrajectoryTokenizer, returns_to_go
 
 from omnitok.batch import Schema, collate
-from omnitok.checks import check_plugin
+from omnitok.checks import check_tokenizer
 from omnitok.config import from_plain, to_plain
 from omnitok.errors import ConfigError, InputError
 from omnitok.nn.steps import Pipeline, Step
@@ -257,7 +257,7 @@ def test_without_returns_a_step_is_its_observation_and_action() -> None:
 
 
 def test_without_returns_the_laws_hold() -> None:
-    found = check_plugin(TrajectoryTokenizer(returns=False))
+    found = check_tokenizer(TrajectoryTokenizer(returns=False))
     assert len(found) > 10 and [str(f) for f in found if not f.ok] == []
 
 

@@ -1,0 +1,340 @@
+"""Refusal: what is no object of this kind is refused in words, never by a crash, and never taken for something else."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from ..errors import InputError, OmnitokError
+from ..record import same
+from ..sequence import TokenSequence
+from .base import Skip, Subject, check, checks_of, told
+from .elsewhere import elsewhere
+from .objects import emptied, numbers, put
+
+GROUP = "refusal"
+SAYS = 3
+"""Words that an error has at least, to say something."""
+STRANGERS: tuple[Any, ...] = (
+    None,
+    True,
+    7,
+    2.5,
+    "a word",
+    b"bytes",
+    [],
+    {},
+    (),
+    {"a": 1},
+    [None],
+    ["x", 1],
+    {1, 2},
+    1j,
+    range(3),
+    len,
+)
+HUGE = 1 << 40
+"""Bytes of a file that no tokenizer reads to its end."""
+HUGE_SECONDS = 20.0
+JUNK = bytes(range(256)) * 3
+
+
+@check(
+    GROUP,
+    "wrong-object",
+    "What is no object of this kind is refused with an InputError that says what was given and what is wanted",
+    'begin `encode` with a test of the type: `raise InputError(f"... wants ..., got {type(raw).__name__}")`',
+)
+def wrong_object(subject: Subject) -> Iterator[str]:
+    try:
+        subject.tokenizer.encode(object())
+        yield "encode takes any object whatever"
+    except OmnitokError as error:
+        if len(str(error).split()) < SAYS:
+            yield f"encode refuses an object() with {str(error)!r}, which says nothing"
+    except Exception as error:
+        yield f"encode of an object() raised {told(error)} instead of InputError"
+
+
+@check(
+    GROUP,
+    "wrong-types",
+    "None, numbers, text, bytes and containers are tokens or an InputError, and never a crash",
+    "test the types of what you read before you use it, down to the elements of containers",
+)
+def wrong_types(subject: Subject) -> Iterator[str]:
+    for stranger in STRANGERS:
+        try:
+            tokens = subject.tokenizer.encode(stranger)
+            if not isinstance(tokens, TokenSequence):
+                yield f"encode of {stranger!r} gives {type(tokens).__name__}"
+        except OmnitokError:
+            continue
+        except Exception as error:
+            yield f"encode of {stranger!r} raised {told(error)} instead of InputError"
+
+
+def _not_finite(subject: Subject, value: float) -> Iterator[str]:
+    tried = 0
+    for i, raw in enumerate(subject.samples):
+        for place, _ in numbers(raw):
+            try:
+                changed = put(raw, place, value)
+            except Exception:
+                continue  # the object itself refuses it
+            tried += 1
+            where = f"sample {i} with {value} at {'.'.join(map(str, place)) or 'its place'}"
+            try:
+                subject.tokenizer.encode(changed)
+                yield f"{where} is tokenized"
+            except OmnitokError:
+                continue
+            except Exception as error:
+                yield f"{where}: encode raised {told(error)} instead of InputError"
+    if not tried:
+        raise Skip("its objects hold no floating-point numbers that can be replaced")
+
+
+@check(
+    GROUP,
+    "nan",
+    "NaN anywhere in an object is refused: one in a batch of thousands makes every weight NaN",
+    "test with isfinite before tokenizing, and say where it is",
+)
+def nan(subject: Subject) -> Iterator[str]:
+    yield from _not_finite(subject, math.nan)
+
+
+@check(
+    GROUP,
+    "infinity",
+    "Infinity anywhere in an object is refused, of either sign",
+    "test with isfinite before tokenizing, and say where it is",
+)
+def infinity(subject: Subject) -> Iterator[str]:
+    yield from _not_finite(subject, math.inf)
+    yield from _not_finite(subject, -math.inf)
+
+
+@check(
+    GROUP,
+    "empty",
+    "An object with nothing in it is no tokens, or refused with InputError; it never crashes",
+    "handle zero samples, rows, characters: an empty span, or an error that says so",
+)
+def empty(subject: Subject) -> Iterator[str]:
+    tried = 0
+    for i, raw in enumerate(subject.samples):
+        try:
+            nothing = emptied(raw)
+        except Exception:
+            continue  # the object itself refuses it
+        if nothing is None:
+            continue
+        tried += 1
+        try:
+            subject.tokenizer.encode(nothing)
+        except OmnitokError:
+            continue
+        except Exception as error:
+            yield f"sample {i} with nothing in it: encode raised {told(error)} instead of InputError"
+    if not tried:
+        raise Skip("its objects are no containers that can be emptied")
+
+
+def limits(subject: Subject) -> dict[str, Any]:
+    """Fields that are limits (`max_...`), each with the tokenizer whose limit is the least that it allows."""
+    found = {}
+    for name, field in subject.tokenizer.config_fields().items():
+        if not name.startswith("max_"):
+            continue
+        for least in (1, 1e-6):
+            try:
+                msgspec.convert(least, field.type)
+                found[name] = msgspec.structs.replace(subject.tokenizer, **{name: least})
+                break
+            except (msgspec.ValidationError, OmnitokError):
+                continue
+    if not found:
+        raise Skip("it has no limits (fields `max_...`)")
+    return found
+
+
+@check(
+    GROUP,
+    "limits-refuse",
+    "An object over a limit (`max_...`) is refused; it is never cut or made smaller in silence",
+    "compare with the limit before tokenizing, and raise InputError that names both numbers",
+)
+def limits_refuse(subject: Subject) -> Iterator[str]:
+    for name, limited in limits(subject).items():
+        for case in subject.cases:
+            try:
+                tokens = limited.encode(case.raw)
+            except OmnitokError:
+                continue
+            except Exception as error:
+                yield f"{case.name} over {name}: encode raised {told(error)} instead of InputError"
+                continue
+            if not same([s.content for s in tokens], [s.content for s in case.tokens]):
+                least = getattr(limited, name)
+                yield f"{case.name}: with {name} = {least} it has {len(tokens)} other tokens instead of {len(case.tokens)}"
+
+
+@check(
+    GROUP,
+    "limits-named",
+    "A refusal over a limit names the field, so that its reader knows what to raise",
+    "write the name of the field into the message: `... more than max_... = ...`",
+)
+def limits_named(subject: Subject) -> Iterator[str]:
+    refused = 0
+    for name, limited in limits(subject).items():
+        for case in subject.cases:
+            try:
+                limited.encode(case.raw)
+            except OmnitokError as error:
+                refused += 1
+                if name not in str(error):
+                    yield f'{case.name} over {name}: "{error}"'
+            except Exception:
+                continue
+    if not refused:
+        raise Skip("no sample is over any limit of `encode`")
+
+
+# -- files
+
+
+def _reading(subject: Subject) -> None:
+    if not subject.overrides("read"):
+        raise Skip("it reads no files")
+
+
+def _suffixes(subject: Subject) -> tuple[str, ...]:
+    return (subject.status.suffixes if subject.status is not None else ()) or (".bin",)
+
+
+def _refused(read: Callable[[Path], Any], path: Path, what: str) -> Iterator[str]:
+    """A complaint where a file is not refused by its name; what is read must be tokens."""
+    try:
+        read(path)
+        yield f"{what} is read"
+    except InputError as error:
+        if path.name not in str(error):
+            yield f'{what}: the error does not name the file ("{error}")'
+    except Exception as error:
+        yield f"{what}: read raised {told(error)} instead of InputError"
+
+
+@check(
+    GROUP,
+    "read-nothing",
+    "A file that is not there, and a folder, are refused by name",
+    'turn OSError into `InputError(f"{path}: {error.strerror}")`',
+)
+def read_nothing(subject: Subject) -> Iterator[str]:
+    _reading(subject)
+    with tempfile.TemporaryDirectory() as folder:
+        for suffix in _suffixes(subject):
+            yield from _refused(
+                subject.tokenizer.read, Path(folder) / f"missing{suffix}", f"a file missing{suffix} that is not there"
+            )
+            inside = Path(folder) / f"folder{suffix}"
+            inside.mkdir()
+            yield from _refused(subject.tokenizer.read, inside, f"a folder named folder{suffix}")
+
+
+@check(
+    GROUP,
+    "read-junk",
+    "An empty file and a file of other content are refused by name, or are an object that can be tokenized",
+    'turn what the format\'s library raises into `InputError(f"{path}: ...")`',
+)
+def read_junk(subject: Subject) -> Iterator[str]:
+    _reading(subject)
+    with tempfile.TemporaryDirectory() as folder:
+        for suffix in _suffixes(subject):
+            for what, data in (("empty", b""), ("zeros", bytes(600)), ("junk", JUNK), ("words", b"hello, world\n" * 9)):
+                path = Path(folder) / f"{what}{suffix}"
+                path.write_bytes(data)
+                yield from _read_or_refused(subject, path, f"a file {path.name}")
+
+
+def _read_or_refused(subject: Subject, path: Path, what: str) -> Iterator[str]:
+    try:
+        raw = subject.tokenizer.read(path)
+    except InputError as error:
+        if path.name not in str(error):
+            yield f'{what}: the error does not name the file ("{error}")'
+        return
+    except Exception as error:
+        yield f"{what}: read raised {told(error)} instead of InputError"
+        return
+    try:
+        subject.tokenizer.encode(raw)
+    except OmnitokError:
+        return
+    except Exception as error:
+        yield f"{what} is read, and encode of it raised {told(error)}"
+
+
+@check(
+    GROUP,
+    "read-huge",
+    "A file far over any limit is refused by name, in seconds and without being read into memory",
+    "look at the file's size, or at its header, before reading on; give the tokenizer a limit such as `max_bytes`",
+)
+def read_huge(subject: Subject) -> Iterator[str]:
+    _reading(subject)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"huge{_suffixes(subject)[0]}"
+        try:
+            with path.open("wb") as file:
+                file.truncate(HUGE)
+        except OSError:
+            raise Skip("this file system holds no file of a terabyte with nothing in it") from None
+        try:
+            message = elsewhere(subject, "read", HUGE_SECONDS, path=str(path))
+        except RuntimeError as error:
+            yield f"a file of {HUGE >> 40} TB: {error}"
+            return
+        if message is None:
+            yield f"a file of {HUGE >> 40} TB of zeros is read"
+        elif path.name not in message:
+            yield f'a file of {HUGE >> 40} TB: the error does not name the file ("{message}")'
+
+
+@check(
+    GROUP,
+    "read-truncated",
+    "A file that was cut off is refused by name, or read for the shorter object that it is; nothing is made up",
+    "let the format's library complain of missing data, and compare what came with what the header tells",
+)
+def read_truncated(subject: Subject) -> Iterator[str]:
+    _reading(subject)
+    if not subject.files:
+        raise Skip("no example files were given")
+    with tempfile.TemporaryDirectory() as folder:
+        for file in subject.files:
+            data = file.read_bytes()
+            whole = len(subject.tokenizer.encode(subject.tokenizer.read(file)))
+            for share in (0.25, 0.5, 0.9):
+                path = Path(folder) / f"cut{file.suffix}"
+                path.write_bytes(data[: int(share * len(data))])
+                what = f"{file.name} cut to {share:.0%}"
+                yield from _read_or_refused(subject, path, what)
+                try:
+                    found = len(subject.tokenizer.encode(subject.tokenizer.read(path)))
+                except Exception:
+                    continue
+                if found >= whole and whole > 1:
+                    yield f"{what} still has {found} of {whole} tokens"
+
+
+CHECKS = checks_of(globals())
