@@ -13,6 +13,8 @@ from ..doctor.report import SECONDS, as_json, as_markdown, examine, summary
 from ..errors import ConfigError
 from .common import console
 
+STYLES = {"problem": "red", "warning": "yellow", "ok": ""}
+
 
 def doctor(
     *,
@@ -39,6 +41,6 @@ def doctor(
 def _print(findings: Sequence[Finding]) -> None:
     table = Table("", "found", "next step")
     for finding in findings:
-        table.add_row(finding.level, finding.what, finding.next)
+        table.add_row(finding.level, finding.what, finding.next, style=STYLES[finding.level])
     console().print(table)
     console().print(summary(findings))

@@ -28,7 +28,7 @@ NO_NUMBER = Complaint(
 TOO_MANY = Complaint(
     "threads-many",
     "warning",
-    "{variable}={value} asks for more threads than the {cores} cores that this process may use, which is slower than as many as cores",
+    "{variable}={value} asks for more threads than the {cores} cores that this process may use, which is slow",
     "`export {variable}={cores}`",
 )
 LESS_THAN_SEEN = Complaint(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -9,6 +10,7 @@ import socket
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -74,8 +76,6 @@ def _findings(name: str, examination: Examination) -> list[Finding]:
 
 def as_json(findings: Sequence[Finding]) -> str:
     """Versions, findings, and whether there is no problem."""
-    from dataclasses import asdict
-
     facts = {"ok": not any(f.level == "problem" for f in findings), "versions": libraries.versions()}
     return json.dumps({**facts, "findings": [asdict(f) for f in findings]}, indent=2)
 
@@ -141,10 +141,8 @@ def anonymous(text: str) -> str:
 def _private() -> Iterator[tuple[str, str]]:
     """Folders that tell who works here, the longest first, and what stands for them."""
     folders = {sys.prefix: "<environment>", str(Path.home()): "~", os.path.realpath(Path.home()): "~"}
-    try:
+    with contextlib.suppress(OSError):
         folders[os.getcwd()] = "<working folder>"
-    except OSError:
-        pass
     yield from sorted(((f, s) for f, s in folders.items() if len(f) > 1), key=lambda pair: -len(pair[0]))
 
 

@@ -133,7 +133,7 @@ def script() -> Iterator[Finding]:
         yield NO_SCRIPT(python=sys.executable)
         return
     owner = _owner(Path(found))
-    if owner is not None and owner != Path(sys.executable):
+    if owner is not None and owner.parent != Path(sys.executable).parent:
         yield OTHER_SCRIPT(script=found, owner=owner, python=sys.executable)
     else:
         yield fine("script", f"the command `omnitok` on the PATH is {found}")

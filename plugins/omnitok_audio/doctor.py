@@ -69,10 +69,10 @@ def decoder() -> Iterator[Finding]:
         yield NO_FORMAT(version=version, formats=", ".join(lacking), soundfile=line)
     wrong = False
     for kind in ("WAV", "FLAC"):
-        error = _comes_back(soundfile, kind)
-        if error:
+        reason = _comes_back(soundfile, kind)
+        if reason:
             wrong = True
-            yield NOT_GIVEN_BACK(version=version, format=kind, error=error, soundfile=line)
+            yield NOT_GIVEN_BACK(version=version, format=kind, error=reason, soundfile=line)
     if not lacking and not wrong:
         yield fine("sound", f"soundfile {soundfile.__version__} with libsndfile {version} reads {', '.join(FORMATS)}")
 
