@@ -23,6 +23,7 @@ from .nn.attention import Attention
 from .nn.cache import Cache
 from .nn.context import Context
 from .nn.initial import Initial
+from .nn.inline import Function, Functions, chained, function_of
 from .nn.losses import ExtraLoss as ExtraLoss
 from .nn.mixers import Mixer
 from .nn.norms import Norm
@@ -164,12 +165,20 @@ class StreamModule(nn.Module):
             module.weight.data.mul_(1 / math.sqrt(max(1, sum(map(len, self.config.blocks)))))
 
     def forward(self, x: Tensor, ctx: Context) -> Tensor:
-        x = self.steps(x, ctx)
-        for number in self.config.schedule or range(len(self.blocks)):
-            for residual in cast(nn.ModuleDict, self.blocks[number]).values():
-                x = residual(x, ctx)
-        x = self.norm(x, ctx) if self.norm else x
+        for part in self.parts():
+            x = part(x, ctx)
         return F.dropout(x, self.config.dropout) if self.config.dropout and self.training else x
+
+    def parts(self) -> list[nn.Module]:
+        """What rows pass through, in order."""
+        order = self.config.schedule or range(len(self.blocks))
+        residuals = [r for number in order for r in cast(nn.ModuleDict, self.blocks[number]).values()]
+        return [self.steps, *residuals, *((self.norm,) if self.norm is not None else ())]
+
+
+@function_of(StreamModule)
+def _stream(module: StreamModule) -> Function:
+    return chained(module.parts())
 
 
 class Transformer(nn.Module):
@@ -276,10 +285,11 @@ class Transformer(nn.Module):
         backend: str = "auto",
         memory: Memory | None = None,
         extra: list[Tensor] | None = None,
+        functions: Functions | None = None,
     ) -> dict[str, Tensor]:
         """The last layer's [N, D] of every stream in the batch; `memory` holds streams that were computed before.
 
-        The cache is the main stream's.
+        The cache is the main stream's. `functions` stand for modules where steps are small and many.
         """
         out: dict[str, Tensor] = {}
         done: dict[str, tuple[Tensor, Layout]] = dict(memory or {})
@@ -291,9 +301,9 @@ class Transformer(nn.Module):
             layout = own.extend(packed.layout) if own is not None else packed.layout
             refuse_long(max(layout.lengths, default=0) if own is None else own.tokens, module.longest, name)
             shared = dict(zip(module.shared_keys, module.shared, strict=True))
-            ctx = Context(layout, done.get(config.memory or ""), shared, tables, cache=own, backend=backend)
+            ctx = Context(layout, done.get(config.memory or ""), shared, tables, cache=own, backend=backend, functions=functions)
             ctx.notes = [] if extra is not None else None
-            out[name] = module(self.embed(packed, name, layout, ctx), ctx)
+            out[name] = ctx.run(module)(self.embed(packed, name, layout, ctx), ctx)
             done[name] = (out[name], layout)
             if extra is not None:
                 extra += [loss.weight * loss.value(ctx.notes or (), layout) for loss in config.losses]
@@ -302,19 +312,20 @@ class Transformer(nn.Module):
     def embed(self, packed: PackedStream, name: str, layout: Layout, ctx: Context) -> Tensor:
         """Every channel's content -> vectors, put back into the order of the stream: [N, D]."""
         module, parts = self.stream(name), []
-        of_channel = {c: r for r, c in self.roles.items() if r in module.embed}
+        embed = module.embed
+        of_channel = {c: embed[r] for r, c in self.roles.items() if r in embed}
         for channel, content in packed.content.items():
             local = Context(layout, tables=ctx.tables, lengths=content.lengths)
-            if channel in of_channel:
-                y = self._masked(module.embed[of_channel[channel]](content.value, local), content.rows, layout)
-            elif channel in self.channels:
-                if module.config.embedded() != self.width:
-                    raise ConfigError(f"channel {channel!r} is embedded for stream {self.main!r}; {name!r} is of another dim")
-                y = self._masked(self.channels[channel](content.value, local), content.rows, layout)
+            own = of_channel.get(channel)
+            if own is None and channel not in self.channels:
+                raise unknown_name("channel", channel, self.channel_info, f"channels of stream {name!r}")
+            if own is None and module.config.embedded() != self.width:
+                raise ConfigError(f"channel {channel!r} is embedded for stream {self.main!r}; {name!r} is of another dim")
+            y = ctx.run(own if own is not None else self.channels[channel])(content.value, local)
+            y = self._masked(y, content.rows, layout)
+            if own is None:
                 for axis in self.axis_names[channel]:
                     y = cast(AxisModule, self.axes[axis]).add(y, layout.axes[axis][content.rows])
-            else:
-                raise unknown_name("channel", channel, self.channel_info, f"channels of stream {name!r}")
             parts.append(y)
         if not parts:
             return next(self.parameters()).new_zeros(0, module.config.embedded())
@@ -331,10 +342,10 @@ class Transformer(nn.Module):
         blank = self.channels[CONTROL](rows.new_zeros(1), Context())
         return torch.where(hidden[:, None], blank.to(y.dtype), y)
 
-    def answer(self, hidden: Mapping[str, Tensor], ask: Ask) -> Tensor:
+    def answer(self, hidden: Mapping[str, Tensor], ask: Ask, functions: Functions | None = None) -> Tensor:
         """One head at the rows that an ask names; with `other`, both answers side by side: [G, 2, ...]."""
-        ctx = Context(tables=self.tables(), group=ask.group, groups=len(ask.weight))
-        out = cast(Tensor, self.head(ask.head)(hidden[ask.stream][ask.rows], ctx))
+        ctx = Context(tables=self.tables(), group=ask.group, groups=ask.weight.shape[0], functions=functions)
+        out = ctx.run(self.head(ask.head))(hidden[ask.stream][ask.rows], ctx)
         return out if ask.other is None else torch.stack([out, self.answer(hidden, ask.other)], 1)
 
     def head(self, name: str) -> nn.Module:

@@ -96,7 +96,7 @@ class AttentionModule(nn.Module):
             k, v = ctx.cache.fixed(self, lambda: tuple(keys.grid.rows(x) for x in self._keys(source, terms, keys, ctx)))
         else:
             k, v = self._keys(source, terms, keys, ctx)
-        out = backends.attend(q_NHK, k, v, ctx.layout, keys, self._spec(terms, memory), ctx, self)
+        out = backends.attend(q_NHK, k, v, ctx.layout, keys, self.spec(terms, memory), ctx, self)
         return self.o(out)  # type: ignore[no-any-return]
 
     def _keys(self, source: Tensor, terms: list[nn.Module], layout: Layout, ctx: Context) -> tuple[Tensor, Tensor]:
@@ -118,7 +118,7 @@ class AttentionModule(nn.Module):
     def _rope(self, term: RopeModule, layout: Layout, ctx: Context) -> list[tuple[Tensor, Tensor]]:
         return ctx.once(("rope", term, id(layout)), lambda: term.tables(layout))  # type: ignore[no-any-return]
 
-    def _spec(self, terms: list[nn.Module], memory: bool) -> Spec:
+    def spec(self, terms: list[nn.Module], memory: bool) -> Spec:
         c = self.config
         scale = self.head_dim**-0.5 if c.scale is None else c.scale
         biases = tuple(t for t in terms if isinstance(t, Bias))

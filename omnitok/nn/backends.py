@@ -92,12 +92,15 @@ def split(q: Tensor, k: Tensor, v: Tensor, queries: Layout, keys: Layout, spec: 
     if queries is not keys:
         raise ConfigError("the split backend is for self-attention; cross-attention uses rows or dense")
     blocks = ctx.once(("split", id(queries)), lambda: run_blocks(queries))
+    if len(blocks) == 1:
+        one, two, three = (x.view(*blocks[0].shape[:2], *x.shape[1:]) for x in (q, k, v))
+        return _sdpa(one, two, three, blocks[0], spec, ctx).flatten(0, 1)
     sizes = [b.shape[0] * b.shape[1] for b in blocks]
     out = []
     for block, *part in zip(blocks, q.split(sizes), k.split(sizes), v.split(sizes), strict=True):
         one, two, three = (x.unflatten(0, block.shape[:2]) for x in part)
         out.append(_sdpa(one, two, three, block, spec, ctx).flatten(0, 1))
-    return torch.cat(out) if len(out) > 1 else out[0] if out else q.flatten(1)
+    return torch.cat(out) if out else q.flatten(1)
 
 
 def edges(q: Tensor, k: Tensor, v: Tensor, queries: Layout, keys: Layout, spec: Spec, ctx: Context) -> Tensor:

@@ -40,6 +40,13 @@ class Block:
         device = self.query_axis("position").device
         return torch.ones(queries, keys, dtype=torch.bool, device=device).tril()[None]
 
+    def visible(self) -> Tensor:
+        """[B, Q, K] bool, written out in any case."""
+        mask = self.mask()
+        if mask is not None:
+            return mask.expand(self.shape)
+        return torch.ones(self.shape, dtype=torch.bool, device=self.query_axis("position").device)
+
 
 def run_blocks(layout: Layout) -> list[Block]:
     """One block per run of equal documents, in the order of the flat stream."""
@@ -63,9 +70,11 @@ def _run_block(layout: Layout, run: Run, start: int) -> Block:
 def grid_block(queries: Layout, keys: Layout, ordered: bool) -> Block:
     """Every segment as one row, padded to the longest; padded queries see nothing."""
     q, k = queries.grid, keys.grid
-    allowed = q.valid[:, :, None] & k.valid[:, None, :]
-    if ordered:
-        allowed = allowed & (keys.order[k.index][:, None, :] <= queries.order[q.index][:, :, None])
+    allowed = None
+    if ordered or not (q.full and k.full):
+        allowed = q.valid[:, :, None] & k.valid[:, None, :]
+        if ordered:
+            allowed = allowed & (keys.order[k.index][:, None, :] <= queries.order[q.index][:, :, None])
     shape = (*q.index.shape, k.index.shape[1])
     pairs = {}
     if queries is keys:

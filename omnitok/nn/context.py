@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..errors import unknown_name
 from ..layout import Layout
 
 if TYPE_CHECKING:
     from .cache import Cache
+    from .inline import Functions
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "gelu": F.gelu,
@@ -54,7 +55,13 @@ class Context:
     backend: str = "auto"
     notes: list[Any] | None = None
     """What layers tell of this pass, for the losses that a stream adds to those of the tasks; None: nobody asks."""
+    functions: Functions | None = None
+    """What stands for modules where passes are small and many."""
     memo: dict[Any, Any] = field(default_factory=dict)
+
+    def run(self, module: nn.Module) -> Callable[..., Tensor]:
+        """The module, or the function that stands for it."""
+        return module if self.functions is None else self.functions[module]
 
     def once(self, key: Any, make: Callable[[], Any]) -> Any:
         """`make()`, computed once per forward pass."""

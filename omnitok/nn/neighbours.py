@@ -44,9 +44,7 @@ def visible(ctx: Context, queries: Layout, keys: Layout, ordered: bool) -> Edges
 
 
 def _visible(queries: Layout, keys: Layout, ordered: bool) -> Edges:
-    allowed = grid_block(queries, keys, ordered).allowed
-    assert allowed is not None
-    row, i, j = allowed.nonzero().unbind(1)
+    row, i, j = grid_block(queries, keys, ordered).visible().nonzero().unbind(1)
     return queries.grid.index[row, i], keys.grid.index[row, j]
 
 
@@ -55,9 +53,7 @@ def held(ctx: Context) -> Edges:
     assert ctx.cache is not None and ctx.layout is not None
     block: Block = ctx.once("cache", ctx.cache.block)
     grid, (_, length, width) = ctx.layout.grid, block.shape
-    mask = block.mask()
-    allowed = mask.expand(block.shape) if mask is not None else grid.index.new_ones(block.shape, dtype=torch.bool)
-    cells = allowed.flatten().nonzero()[:, 0]
+    cells = block.visible().flatten().nonzero()[:, 0]
     row = cells // width
     return grid.index.flatten()[row], row // length * width + cells % width
 

@@ -1,13 +1,15 @@
 """The last hidden row of every document without a cache: the last block is computed for these rows alone.
 
 Every layer before needs all rows, since later layers read them; the last one is read at one row per document, so its
-queries, its output map and its MLP are needed there only. The result is the same. Shape letters: N tokens, n documents.
+queries, its output map and its MLP are needed there only. The result is the same. Shape letters: N tokens, n documents,
+D model dim.
 """
 
 from __future__ import annotations
 
 import copy
-from typing import Any, cast
+from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -17,8 +19,10 @@ from omnitok.layout import Layout, build_grid
 from omnitok.model import Transformer, refuse_long
 from omnitok.nn.attention import Attention, AttentionModule
 from omnitok.nn.context import Context
+from omnitok.nn.inline import Functions
 from omnitok.nn.mixers import MLP
 from omnitok.nn.norms import Norm
+from omnitok.nn.residual import Residual
 
 
 class LastRows:
@@ -26,53 +30,89 @@ class LastRows:
 
     def __init__(self, model: Transformer) -> None:
         self.model, self.module = model, model.stream(model.main)
-        self.block, self.tables = self._trimmed(), model.tables()
+        self.blocks = [list(cast(nn.ModuleDict, block).values()) for block in self.module.blocks]
+        """the residuals of every block"""
+        self.block = self._trimmed()
 
-    def _trimmed(self) -> list[Any] | None:
+    def _trimmed(self) -> list[nn.Module] | None:
         """The last block, its attention reading what it is given as a memory; None where other parts mix tokens."""
         config = self.module.config
         if len(self.model.config.streams) > 1 or config.schedule is not None or not config.blocks:
             return None
         first, *rest = config.blocks[-1]
-        own = isinstance(first.mixer, Attention) and first.mixer.source == "self" and first.mixer.over is None and first.skip
-        by_row = all(
-            n is None or (isinstance(n, Norm) and n.kind in ("layer", "rms"))
-            for r in (first, *rest)
-            for n in (r.pre, r.branch, r.post)
-        )
-        if not own or not by_row or not all(isinstance(r.mixer, MLP) for r in rest):
+        if not attends(first) or not first.skip or not all(map(by_row, (first, *rest))):
             return None
-        head, *tail = cast(nn.ModuleDict, self.module.blocks[-1]).values()
-        reader = copy.copy(head)
-        reader._modules = {**head._modules}
+        if not all(isinstance(r.mixer, MLP) for r in rest):
+            return None
+        head, *tail = self.blocks[-1]
         attention = copy.copy(cast(AttentionModule, head.mixer))
         attention.config = attention.config.replace(source="memory")
-        reader._modules["mixer"] = attention
-        return [reader, *tail]
+        return [exchanged(head, mixer=attention), *tail]
 
-    def __call__(self, batch: PackedBatch, last: Tensor, ends: Layout | None = None) -> Tensor:
+    def __call__(
+        self, batch: PackedBatch, last: Tensor, ends: Layout | None = None, functions: Functions | None = None
+    ) -> Tensor:
         """[n, D] hidden rows `last`, each the last of its document; `ends` is their layout where it was made before,
         with any steps."""
-        main, module = self.model.main, self.module
         if self.block is None:
-            return self.model.hidden(batch)[main][last]
+            return self.model.hidden(batch, functions=functions)[self.model.main][last]
+        layout = batch.streams[self.model.main].layout
+        return self.read(self.embedded(batch, functions), layout, last, ends, self.blocks[:-1], functions)
+
+    def embedded(self, batch: PackedBatch, functions: Functions | None = None) -> Tensor:
+        """[N, D] the rows in front of the first block."""
+        main = self.model.main
         packed = batch.streams[main]
-        layout, tables = packed.layout, self.tables
-        refuse_long(max(layout.lengths, default=0), module.longest, main)
+        ctx = Context(packed.layout, tables=self.model.tables(), functions=functions)
+        return ctx.run(self.module.steps)(self.model.embed(packed, main, packed.layout, ctx), ctx)
+
+    def read(
+        self,
+        x: Tensor,
+        layout: Layout,
+        last: Tensor,
+        ends: Layout | None,
+        before: Sequence[Sequence[nn.Module]],
+        functions: Functions | None = None,
+    ) -> Tensor:
+        """What the trimmed pass makes of embedded rows x [N, D]; `before` are the blocks in front of the last one."""
+        assert self.block is not None
+        module = self.module
+        refuse_long(max(layout.lengths, default=0), module.longest, self.model.main)
         shared = dict(zip(module.shared_keys, module.shared, strict=True))
-        ctx = Context(layout, shared=shared, tables=tables)
-        x = module.steps(self.model.embed(packed, main, layout, ctx), ctx)
-        for block in list(module.blocks)[:-1]:
-            for residual in cast(nn.ModuleDict, block).values():
-                x = residual(x, ctx)
+        ctx = Context(layout, shared=shared, functions=functions)
+        for block in before:
+            for residual in block:
+                x = ctx.run(residual)(x, ctx)
         reader, *tail = self.block
-        memory = reader.pre(x, ctx) if reader.pre else x
+        memory = ctx.run(reader.pre)(x, ctx) if reader.pre else x
         own = ending(layout, last) if ends is None else ends.replace(axes={a: v[last] for a, v in layout.axes.items()})
-        ctx = Context(own, memory=(memory, layout), shared=shared, tables=tables)
-        x = reader(x[last], ctx)
+        ctx = Context(own, memory=(memory, layout), shared=shared, functions=functions)
+        x = ctx.run(reader)(x[last], ctx)
         for residual in tail:
-            x = residual(x, ctx)
-        return module.norm(x, ctx) if module.norm else x
+            x = ctx.run(residual)(x, ctx)
+        return ctx.run(module.norm)(x, ctx) if module.norm else x
+
+
+def attends(residual: Residual) -> bool:
+    """Whether it is attention of a stream over itself."""
+    mixer = residual.mixer
+    return isinstance(mixer, Attention) and mixer.source == "self" and mixer.over is None
+
+
+def by_row(residual: Residual) -> bool:
+    """Whether its norms look at one row at a time."""
+    norms = (residual.pre, residual.branch, residual.post)
+    return all(n is None or (isinstance(n, Norm) and n.kind in ("layer", "rms")) for n in norms)
+
+
+def exchanged(module: nn.Module, **parts: nn.Module) -> nn.Module:
+    """A module that shares everything with this one but these parts of it; the model itself stays as it is."""
+    other = copy.copy(module)
+    other._modules = {**module._modules, **parts}
+    for name in parts:
+        other.__dict__.pop(name, None)  # where it was None, it was no module
+    return other
 
 
 def ending(layout: Layout, last: Tensor) -> Layout:

@@ -7,22 +7,25 @@ with new content. Shape letters: n episodes, K steps of the context.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from omnitok.batch import Ask, Document, PackedBatch, collate
+from omnitok.batch import Document, PackedBatch, collate
 from omnitok.errors import ConfigError
 from omnitok.layout import Layout
 from omnitok.model import Transformer
 from omnitok.nn.attention import Attention
 from omnitok.nn.cache import Cache
+from omnitok.nn.context import Context
+from omnitok.nn.inline import Functions
 from omnitok.sequence import Span, TokenSequence
 from omnitok.session import refuse_unsteppable
 
 from .lastrow import LastRows, ending
+from .sliding import Slide, slides, sliding_blocks
 
 KEPT = 64
 """Most templates held: one for every kind of document and number of episodes."""
@@ -37,8 +40,6 @@ class Template:
     """[N] steps as if the first one were 0; -1 where a token has none"""
     last: Tensor
     """[n] row of the last token of every document"""
-    ask: Ask
-    """for those rows' answers"""
     ends: Layout
     """of those rows"""
 
@@ -68,6 +69,7 @@ class Window:
         self.before = tuple(before)
         self.attend = dict(attend if attend is not None else {action: "causal"})
         self.rows = LastRows(model)
+        self.slides = slides(self.rows, (*self.before, action))
         self.unit = len(self.before) + 1
         self.prompt = prompt or TokenSequence()
         self.device = next(model.parameters()).device
@@ -82,8 +84,11 @@ class Window:
     def begin(self, n: int) -> None:
         """n episodes before their first step."""
         self.n, self.step = n, 0
+        self.functions = Functions()
         self.cache: Cache | None = self.model.cache(n)
         self.held: dict[str, deque[Tensor]] = {c: deque(maxlen=self.steps) for c in (*self.before, self.action)}
+        self.slide = Slide(n, len(self.prompt)) if self.slides else None
+        self.blocks = self.rows.blocks[:-1] if self.slide is None else sliding_blocks(self.rows, self.slide)
 
     def select(self, rows: Sequence[int]) -> None:
         """Go on with these episodes only, named by their places among those that are left."""
@@ -92,6 +97,8 @@ class Window:
         self.held = {c: deque((x[chosen] for x in held), held.maxlen) for c, held in self.held.items()}
         if self.cache is not None:
             self.cache.select(chosen)
+        if self.slide is not None:
+            self.slide.select(chosen)
 
     @torch.inference_mode()
     def answer(self, new: Mapping[str, Tensor]) -> Tensor:
@@ -101,25 +108,35 @@ class Window:
         action channel that of the step before.
         """
         new = {c: new[c].to(self.device) for c in (self.action, *self.before) if c in new}
-        if self.steps is None or self.step < self.steps or self.banded:
-            kind, values, shift = "next" if self.step else "first", {c: x[:, None] for c, x in new.items()}, max(0, self.step - 1)
         for c, x in new.items():
             self.held[c].append(x)
-        if self.steps is not None and not self.banded and self.step >= self.steps:
-            kind, values, shift, self.cache = "window", self._window(), self.step + 1 - self.steps, None
         self.step += 1
-        key = (kind, self.n)
-        if key not in self.templates:
-            if len(self.templates) >= KEPT:
-                self.templates.clear()
-            self.templates[key] = self._template(kind, values)
-        template, main = self.templates[key], self.model.main
-        batch = self._filled(template, values, shift)
-        if self.cache is None:
-            hidden = self.rows(batch, template.last, template.ends)
+        if self.steps is None or self.step <= self.steps or self.banded:
+            template, batch = self._newest(new)
+            hidden = self.model.hidden(batch, self.cache, functions=self.functions)[self.model.main][template.last]
         else:
-            hidden = self.model.hidden(batch, self.cache)[main][template.last]
-        return self.model.answer({main: hidden}, template.ask)
+            self.cache = None
+            hidden = self._read_window(new)
+        ctx = Context(tables=self.model.tables(), functions=self.functions)
+        return ctx.run(self.model.head(self.action))(hidden, ctx)
+
+    def _newest(self, new: Mapping[str, Tensor]) -> tuple[Template, PackedBatch]:
+        """The tokens of this step as documents of their own."""
+        values = {c: x[:, None] for c, x in new.items()}
+        template = self._template("next" if self.step > 1 else "first", lambda: values)
+        return template, self._filled(template, values, max(0, self.step - 2))
+
+    def _read_window(self, new: Mapping[str, Tensor]) -> Tensor:
+        """[n, D] the last rows of the last K steps."""
+        assert self.steps is not None
+        shift, template = self.step - self.steps, self._template("window", self._window)
+        if self.slide is None:
+            batch = self._filled(template, self._window(), shift)
+            return self.rows(batch, template.last, template.ends, self.functions)
+        batch = self._newest(new)[1] if self.slide.kept else self._filled(template, self._window(), shift)
+        layout = self._moved(template, shift)
+        x = self.slide.add("x", self.rows.embedded(batch, self.functions))
+        return self.rows.read(x, layout, template.last, template.ends, self.blocks, self.functions)
 
     def _window(self) -> dict[str, Tensor]:
         """Channel -> content [n, K, ...] of the last K steps; the action of the last one is not known yet."""
@@ -136,13 +153,25 @@ class Window:
         for c, x in values.items():
             flat = x.flatten(0, 1)
             content[c] = content[c].replace(**{"features" if content[c].ids is None else "ids": flat})
-        step = template.step + shift
+        return template.batch.replace(streams={main: stream.replace(layout=self._moved(template, shift), content=content)})
+
+    def _moved(self, template: Template, shift: int) -> Layout:
+        """The template's layout with the steps moved on."""
+        step, layout = template.step + shift, template.batch.streams[self.model.main].layout
         if len(self.prompt):
             step = torch.where(template.step < 0, template.step, step)
-        layout = stream.layout.replace(axes={**stream.layout.axes, "step": step})
-        return template.batch.replace(streams={main: stream.replace(layout=layout, content=content)})
+        return layout.replace(axes={**layout.axes, "step": step})
 
-    def _template(self, kind: str, values: Mapping[str, Tensor]) -> Template:
+    def _template(self, kind: str, values: Callable[[], Mapping[str, Tensor]]) -> Template:
+        """The documents of this kind; `values` are asked for where they are met for the first time."""
+        key = (kind, self.n)
+        if key not in self.templates:
+            if len(self.templates) >= KEPT:
+                self.templates.clear()
+            self.templates[key] = self._made(kind, values())
+        return self.templates[key]
+
+    def _made(self, kind: str, values: Mapping[str, Tensor]) -> Template:
         """Interleaved steps: the first of `next` is an action alone, every other one lacks its action at the end only."""
         main, behind = self.model.main, kind == "next"
         lead = self.prompt if not behind else TokenSequence()
@@ -154,9 +183,8 @@ class Window:
         batch = collate(documents, self.model.schema, sort=False)
         batch = batch.replace(streams={main: batch.streams[main]}).to(self.device)
         layout = batch.streams[main].layout
-        last, every = layout.offsets()[1:].long() - 1, torch.arange(self.n, device=self.device)
-        ask = Ask(self.action, every, every, torch.ones(self.n), stream=main)
-        return Template(batch, layout.axes["step"], last, ask, ending(layout, last))
+        last = layout.offsets()[1:].long() - 1
+        return Template(batch, layout.axes["step"], last, ending(layout, last))
 
     def _spans(self, values: Mapping[str, Tensor], behind: bool = False) -> TokenSequence:
         """Channel -> content [K, ...] of one document as interleaved spans, the first step being 0."""

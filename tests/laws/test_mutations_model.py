@@ -74,7 +74,8 @@ def shifted(block: Block) -> Block:
     return replace(block, allowed=block.allowed.roll(1, -1))
 
 
-MASK, CONV, EXTEND, SEGMENT = Block.mask, ConvModule.forward, Cache.extend, NormModule._segment
+MASK, CONV, EXTEND, SEEN = Block.mask, ConvModule.forward, Cache.extend, Cache._seen
+SEGMENT = NormModule._segment
 CHOOSE_MASK = backends._mask
 EDGES, NEAR, LISTED, ROTATE = backends._edge_list, backends._near, backends._listed, RopeModule.rotate
 ORDER_OF, EMBED, RUNS, SDPA = (
@@ -125,28 +126,29 @@ def slot_off_by_one(self, layout):
     return moved
 
 
-def order_not_shifted(self, layout):
-    moved = EXTEND(self, layout)
-    self.layout = moved.replace(order=layout.order)
-    return self.layout
+def held_not_seen(self, shape):
+    """New tokens see each other only."""
+    causal, allowed = SEEN(self, shape)
+    held = torch.arange(self.width) < torch.tensor(self.before)[:, None, None]
+    return (causal, None) if allowed is None else (causal, allowed & ~held)
 
 
 def position_not_shifted(self, layout):
     return EXTEND(self, layout).replace(position=layout.position)
 
 
-def order_one_late(self, layout):
+def one_more_seen(self, shape):
     """Every token lets the one behind it be seen."""
-    moved = EXTEND(self, layout)
-    self.layout = moved.replace(order=moved.order + 1)
-    return self.layout
+    causal, allowed = SEEN(self, shape)
+    return (causal, None) if allowed is None else (causal, allowed | allowed.roll(1, -1))
 
 
-def pairs_not_shifted(self, layout, shape):
+def pairs_not_shifted(self, shape):
     """Pairs whose keys are looked for at the start of the document."""
+    grid = self.part.grid
     return {
-        n: (layout.grid.place[e[0]] * shape[2] + layout.grid.place[e[1]] % layout.grid.index.shape[1], v)
-        for n, (e, v) in layout.pairs.items()
+        n: (grid.place[e[0]] * shape[2] + grid.place[e[1]] % grid.index.shape[1], v)
+        for n, (e, v) in self.part.pairs.items()
         if len(v)
     }
 
@@ -197,8 +199,8 @@ MUTANTS = {
     "neighbour leaked through a front end": ("packed", Transformer, "embed", one_span),
     "gradient scaled by the batch": ("gradients", backends, "_sdpa", gradient_scaled),
     "cache slot off by one": ("cache", Cache, "extend", slot_off_by_one),
-    "cache order not shifted": ("cache", Cache, "extend", order_not_shifted),
-    "cache order one late": ("cache", Cache, "extend", order_one_late),
+    "cache not seen": ("cache", Cache, "_seen", held_not_seen),
+    "cache seen one late": ("cache", Cache, "_seen", one_more_seen),
     "cache position not shifted": ("cache", Cache, "extend", position_not_shifted),
     "cache pairs not shifted": ("cache", Cache, "_pairs", pairs_not_shifted),
 }
