@@ -68,17 +68,15 @@ class Patches:
         return {"h": k // self.columns, "w": k % self.columns}
 
 
-def patch_channel(
-    side: int, colours: int, mean: Numbers, std: Numbers, grid: tuple[int, int], before: tuple[Axis, ...] = ()
-) -> Channel:
+def patch_channel(side: int, colours: int, mean: Numbers, std: Numbers, grid: int, before: tuple[Axis, ...] = ()) -> Channel:
     """Patches as a channel: they see each other, and each says where it stands.
 
-    `mean` and `std` are one number, or one per colour; `grid` the rows of the tables of the axes h and w; `before` axes
-    that come first.
+    `mean` and `std` are one number, or one per colour; `grid` the rows of the tables of the axes h and w, which all
+    pictures of a model share; `before` axes that come first.
     """
     layout: Mapping[str, Numbers] = {
         name: tuple(x for x in numbers for _ in range(side**2)) if isinstance(numbers, tuple) else numbers
         for name, numbers in (("mean", mean), ("std", std))
     }
-    axes = (*before, Axis("h", grid[0]), Axis("w", grid[1]))
+    axes = (*before, Axis("h", grid), Axis("w", grid))
     return Channel(width=(colours * side**2,), mean=layout["mean"], std=layout["std"], attend="full", axes=axes)

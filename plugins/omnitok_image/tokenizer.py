@@ -79,8 +79,7 @@ class ImageTokenizer(Tokenizer, frozen=True):
             raise ConfigError("image tokenizer, field 'std': must not be 0")
 
     def channels(self) -> dict[str, Channel]:
-        bands, grid = BANDS[self.mode], (self.grid, self.grid)
-        return {self.channel(): patch_channel(self.patch_size, bands, self.mean, self.std, grid)}
+        return {self.channel(): patch_channel(self.patch_size, BANDS[self.mode], self.mean, self.std, self.grid)}
 
     def encode(self, raw: Any) -> TokenSequence:
         image = self.picture(raw)

@@ -30,6 +30,8 @@ class PatchCodec:
 
     space: Box
     patches: Patches
+    grid: int
+    """rows of the tables of the axes h and w"""
 
     kind: ClassVar[str] = "features"
 
@@ -60,8 +62,7 @@ class PatchCodec:
         low, high = (bound.reshape(-1, self.patches.colours) for bound in self.space.bounds())
         low, high = np.maximum(low, levels.min).min(0), np.minimum(high, levels.max).max(0)
         mean, std = (low + high) / 2, np.where(high > low, (high - low) / 2, 1.0)
-        grid = (self.patches.rows, self.patches.columns)
-        return patch_channel(self.patches.side, self.patches.colours, _short(mean), _short(std), grid, axes)
+        return patch_channel(self.patches.side, self.patches.colours, _short(mean), _short(std), self.grid, axes)
 
     def axes(self, rows: int) -> dict[str, Tensor]:
         """Where the patches of n pictures stand: [n * P] each."""
@@ -117,8 +118,11 @@ class Observed:
         return next(iter(counts.values()))[0]
 
 
-def observed(space: Space, patch_size: int | None) -> Observed:
-    """How observations of a space become tokens. Raises ConfigError where there are to be patches and not one picture."""
+def observed(space: Space, patch_size: int | None, grid: int) -> Observed:
+    """How observations of a space become tokens.
+
+    Raises ConfigError where there are to be patches and not one picture, or more of them than rows of `grid`.
+    """
     if patch_size is None:
         return Observed(space, {"observation": observation_codec(space)})
     found = list(picture_leaves(space))
@@ -130,9 +134,13 @@ def observed(space: Space, patch_size: int | None) -> Observed:
         )
     path, leaf = found[0]
     height, across, *colours = leaf.shape
-    parts: dict[str, Codec | PatchCodec] = {
-        "observation": PatchCodec(leaf, Patches(patch_size, height, across, *(colours or [1])))
-    }
+    patches = Patches(patch_size, height, across, *(colours or [1]))
+    if max(patches.rows, patches.columns) > grid:
+        raise ConfigError(
+            f"a picture of {height} x {across} pixels has {patches.rows} x {patches.columns} patches of {patch_size} pixels, "
+            f"and grid = {grid}: raise grid or patch_size"
+        )
+    parts: dict[str, Codec | PatchCodec] = {"observation": PatchCodec(leaf, patches, grid)}
     rest = space_with(space, path, NOTHING)
     if width(rest):
         parts["state"] = observation_codec(rest)

@@ -68,6 +68,9 @@ class TrajectoryTokenizer(Tokenizer, frozen=True, kw_only=True):
         Annotated[int, msgspec.Meta(ge=1, le=1024)] | None,
         msgspec.Meta(description="side in pixels of the patches that an observation's picture becomes; unset: one token for all"),
     ] = None
+    grid: Annotated[
+        int, msgspec.Meta(description="rows of the tables of the patches' axes h and w, as the image plugin's", ge=1)
+    ] = 64
     returns: Annotated[bool, msgspec.Meta(description="whether returns-to-go are tokens; without them a step has one less")] = (
         True
     )
@@ -75,7 +78,7 @@ class TrajectoryTokenizer(Tokenizer, frozen=True, kw_only=True):
     max_bytes: Annotated[int, msgspec.Meta(description="largest .npz file, unpacked, in bytes", ge=1)] = 1 << 28
 
     def __post_init__(self) -> None:
-        for field in ("max_steps", "max_bytes"):
+        for field in ("grid", "max_steps", "max_bytes"):
             if getattr(self, field) < 1:
                 raise ConfigError(f"{field} is {getattr(self, field)}; it must be 1 or more")
         if self.patch_size is not None and not 1 <= self.patch_size <= 1024:
@@ -105,7 +108,7 @@ class TrajectoryTokenizer(Tokenizer, frozen=True, kw_only=True):
     @property
     def observed(self) -> Observed:
         """How observations become tokens."""
-        return observed(self._space("observation_space", 0), self.patch_size)
+        return observed(self._space("observation_space", 0), self.patch_size, self.grid)
 
     @property
     def observations(self) -> Codec:

@@ -124,7 +124,13 @@ class DecisionTransformer(Reference, frozen=True, kw_only=True):
         return Model({"main": main})
 
     def _check_steps(self, role: str, channel: Channel) -> None:
-        """Tokens need a step, and a row of the table for it."""
+        """Tokens need a step, a row of the table for it, and nothing else that says where they stand."""
+        more = ", ".join(a.axis for a in channel.axes if a.axis != "step")
+        if more:
+            raise ConfigError(
+                f"decision-transformer: the channel of role {role!r} has the axes {more}, for which the reference has no tables; "
+                'set model.preset = "decoder"'
+            )
         axis = next((a for a in channel.axes if a.axis == "step"), None)
         if axis is None:
             raise ConfigError(f"decision-transformer: the channel of role {role!r} has no axis 'step'")
