@@ -43,7 +43,7 @@ def remedies(record: PluginStatus, same: Sequence[PluginStatus] = ()) -> list[st
     if not record.module:  # its entry points cannot even be read
         return [_upgrade(record), _uninstall(record)]
     look = [f"{command(name)} shows the traceback"] if record.error.count("\n") else []
-    again = [f"{command('--check', name)} tries again in a process of its own"] if not record.retry else []
+    again = [f"{command('--check', name)} tries again in a process of its own"] if record.harmful else []
     return [*look, *again, _upgrade(record), _uninstall(record), command("disable", name)]
 
 
