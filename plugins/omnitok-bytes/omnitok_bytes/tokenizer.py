@@ -61,7 +61,8 @@ class BytesTokenizer(Tokenizer, frozen=True, kw_only=True):
         padded = np.full(self.count(values) * self.patch_size, -1, dtype=np.int64)
         padded[: len(values)] = values
         ids = torch.from_numpy(padded).view(-1, self.patch_size)
-        return TokenSequence((Span(self.channel(), torch.where(ids < 0, -1, ids + self._offsets())),))
+        ids = torch.where(ids < 0, -1, ids + self._offsets())
+        return TokenSequence((Span(self.channel(), ids, meta={"bytes": len(values)}),))
 
     def _values(self, raw: Any) -> np.ndarray:
         """[n] uint8 over the memory of the object itself."""
@@ -107,11 +108,13 @@ class BytesTokenizer(Tokenizer, frozen=True, kw_only=True):
     def count(self, raw: Any) -> int:
         return -(-len(self._values(raw)) // self.patch_size)
 
-    def place(self, k: int, meta: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-        """A file is never complete by itself: `end` says when it is. Raises InputError for patches."""
-        if self.patch_size > 1:
-            raise InputError("patches of bytes cannot be generated; use patch_size = 1")
-        return self.channel(), {}
+    def place(self, k: int, meta: Mapping[str, Any]) -> tuple[str, dict[str, Any]] | None:
+        """A file is never complete by itself, `end` says when it is; in patches, after the bytes that `meta` counts."""
+        if self.patch_size == 1:
+            return self.channel(), {}
+        if not isinstance(meta.get("bytes"), int):
+            raise InputError("patches of bytes need their number of bytes in `meta`; with patch_size = 1 `end` says when to stop")
+        return (self.channel(), {}) if k * self.patch_size < meta["bytes"] else None
 
     def read(self, path: Path) -> bytes:
         """A file's bytes. Raises InputError naming the file where it cannot be read or is longer than `max_bytes`."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import datetime as dt
+from bisect import bisect_right
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
+from itertools import accumulate
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -108,9 +110,11 @@ class TabularTokenizer(Tokenizer, frozen=True, kw_only=True):
         names = grid.names
         columns = [[write_cell(v, name) for v in grid.column(name)] for name in names]
         cells = [(r, j, columns[j][r]) for r in range(len(grid.rows)) for j in range(len(names))]
-        meta = {"rows": len(grid.rows), "single": grid.single, "columns": names}
-        sizes = np.array([len(data) for _, _, data in cells], dtype=np.int64)
-        row, column = (np.repeat(np.array([c[i] for c in cells], dtype=np.int64), sizes) for i in (0, 1))
+        sizes = [len(data) for _, _, data in cells]
+        meta = {"rows": len(grid.rows), "single": grid.single, "columns": names, "sizes": sizes}
+        row, column = (
+            np.repeat(np.array([c[i] for c in cells], dtype=np.int64), np.array(sizes, dtype=np.int64)) for i in (0, 1)
+        )
         ids = np.frombuffer(b"".join(data for _, _, data in cells), np.uint8).astype(np.int64)
         axes = {"row": torch.from_numpy(row), "column": torch.from_numpy(column)}
         return TokenSequence((Span(self.channel(CELL), torch.from_numpy(ids), axes=axes, meta=meta),))
@@ -151,9 +155,13 @@ class TabularTokenizer(Tokenizer, frozen=True, kw_only=True):
         return {(r, j): read_cell(bytes(data), names[j]) for (r, j), data in found.items()}
 
     def place(self, k: int, meta: Mapping[str, Any]) -> tuple[str, dict[str, Any]] | None:
-        """Raises InputError before `fit`: the length of a written cell is not known."""
+        """Raises InputError where `meta` is not that of a table."""
+        if "rows" not in meta or (self.learned is None and "sizes" not in meta):
+            raise InputError(f"a table's meta says how many rows it has{'' if self.learned else ' and how long its cells are'}")
         if self.learned is None:
-            raise InputError("tokenizer 'tabular' has not learned its columns; `fit` it before anything is generated")
+            cell, width = bisect_right(list(accumulate(meta["sizes"])), k), len(meta["columns"])
+            found = (cell // width, cell % width) if cell < len(meta["sizes"]) else None
+            return None if found is None else (self.channel(CELL), {"row": found[0], "column": found[1]})
         width = len(self.learned)
         if k >= meta["rows"] * width:
             return None
