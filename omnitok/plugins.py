@@ -135,11 +135,11 @@ class Host:
         own = [d for d in known if d.rpartition("/")[2] == name.rpartition("/")[2]]
         if own:
             return UnknownNameError(f"unknown dataset {name!r}; did you mean {' or '.join(map(repr, own))}?")
-        plugins = ", ".join(self.names()) or "none"
-        hint = did_you_mean(
-            name, known, f"its name begins with its plugin's, as PLUGIN/NAME, and the plugins are: {plugins}; known"
-        )
-        return UnknownNameError(f"unknown dataset {name!r}; {hint}")
+        near = did_you_mean(name, known)
+        if not near.startswith("did you mean"):
+            plugins = ", ".join(self.names()) or "none"
+            near = f"a dataset is named PLUGIN/NAME, and the plugins are {plugins} (`--plugin FILE` adds one)"
+        return UnknownNameError(f"unknown dataset {name!r}; {near}")
 
     def dataset(self, name: str, /, **config: Any) -> Dataset:
         """A dataset by `<plugin>/<dataset>` from its configuration."""

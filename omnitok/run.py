@@ -210,7 +210,8 @@ def _check_plugin(saved: checkpoint.Checkpoint, name: str, fact: Mapping[str, An
         return
     if fact["file"]:
         raise CheckpointError(
-            f"plugin file {here.distribution} is not the one that {saved.folder} was made with ({fact['version']})"
+            f"plugin file {here.distribution} is not the one that {saved.folder} was made with: it has changed since, or is "
+            f"another; hand over {fact['distribution']} as it was ({fact['version']}), or train again"
         )
     warnings.warn(f"{saved.folder} was made with {fact['distribution']} {fact['version']}, here is {here.version}", stacklevel=2)
 

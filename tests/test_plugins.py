@@ -283,7 +283,9 @@ def test_a_plugin_for_another_omnitok_is_refused_by_its_metadata(
 def test_an_unknown_dataset_imports_no_plugin(installed: Install) -> None:
     installed("fake-pulse", PULSE.read_text(), {"pulse": "fake_pulse"})
     host = ot.load_plugins()
-    with pytest.raises(UnknownNameError, match=r"unknown dataset 'beats'; its name begins with its plugin's.* audio, graph"):
+    with pytest.raises(
+        UnknownNameError, match=r"unknown dataset 'beats'; a dataset is named PLUGIN/NAME, and the plugins are audio"
+    ):
         host.dataset("beats")
     assert {r.status for r in host.status()} == {"not imported"}
     host.tokenizer("pulse")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json as json_
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,6 +16,7 @@ from .common import console
 
 if TYPE_CHECKING:
     from ..model import Preset, Stream
+    from ..plugins import Host
     from ..tokenizer import Channel, Tokenizer
     from ..weights import Reference, Size
 
@@ -190,15 +191,24 @@ def _streams(preset: Preset, channels: Mapping[str, Channel], roles: Mapping[str
 
 
 def _tokenizer(wanted: Channel | None) -> Tokenizer | None:
-    """An installed tokenizer that, as it is, makes what a role takes, and nothing else; of several for ids, that with most."""
-    from ..errors import OmnitokError
+    """A tokenizer that, as it is, makes what a role takes, and nothing else; of several for ids, that with most.
+
+    One of the plugins that come with omnitok; others are imported only where none of those fits.
+    """
+    from ..api_range import OURS
     from ..plugins import load_plugins
 
     host = load_plugins()
+    own = [r.name for r in host.status() if r.distribution == OURS]
+    return _fitting(host, own, wanted) or _fitting(host, host.usable(), wanted)
+
+
+def _fitting(host: Host, names: Sequence[str], wanted: Channel | None) -> Tokenizer | None:
+    from ..errors import OmnitokError
+
     found: dict[int, Tokenizer] = {}
-    usable = host.usable()
     for record in host.status():
-        if record.name not in usable:
+        if record.name not in names or not record.suffixes:
             continue
         try:
             tokenizer = host.tokenizer(record.name)
@@ -207,6 +217,6 @@ def _tokenizer(wanted: Channel | None) -> Tokenizer | None:
             continue
         same = wanted is None or (channel.vocab is None) == (wanted.vocab is None)
         fits = channel.vocab or (wanted is not None and channel.size == wanted.size)
-        if record.suffixes and same and fits and channel.ordered:
+        if same and fits and channel.ordered:
             found[channel.vocab or 0] = tokenizer
     return found[max(found)] if found else None
