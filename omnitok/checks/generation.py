@@ -134,18 +134,29 @@ def generates(subject: Subject) -> Iterator[str]:
         if not len(given) or case not in _generating(subject):
             continue
         prompt = given[: len(given) // 2 // unit * unit]
-        where = tokenizer.place(len(prompt), case.meta)
-        if where is None or f"next-{where[0]}" not in world(subject).tasks:
-            continue
-        channel = where[0]
-        session = Session(model, attend={channel: "causal"})
-        session = session.feed(prompt) if len(prompt) else session.start(channel, tokenizer.channels()[channel])
-        made = generate(session, tokenizer, channel, STEPS, Sampler(1.0, seed=0), case.meta)
-        end = tokenizer.place(len(prompt) + len(made) - 1, case.meta) if len(made) else where
-        if end is None:
-            yield f"{case.name}: {len(made)} tokens were generated behind {len(prompt)}, more than the object has"
+        made = _continued(subject, Session(model, attend=dict.fromkeys(tokenizer.channels(), "causal")), prompt, case.meta)
+        if len(made) > len(prompt) and tokenizer.place(len(made) - 1, case.meta) is None:
+            yield f"{case.name}: {len(made)} tokens with those of the prompt, more than the object has"
         if subject.gives_back:
-            yield from _decoded(subject, prompt + made, f"{case.name} continued from token {len(prompt)}")
+            yield from _decoded(subject, made, f"{case.name} continued from token {len(prompt)}")
+
+
+def _continued(subject: Subject, session: Session, prompt: TokenSequence, meta: Any) -> TokenSequence:
+    """The prompt and some tokens behind it, on whatever channels `place` puts them."""
+    tokenizer, tasks, so_far = subject.tokenizer, world(subject).tasks, prompt
+    if len(prompt):
+        session.feed(prompt)
+    for _ in range(STEPS):
+        where = tokenizer.place(len(so_far), meta)
+        if where is None or f"next-{where[0]}" not in tasks:
+            break
+        if not len(so_far):
+            session.start(where[0], tokenizer.channels()[where[0]])
+        made = generate(session, tokenizer, where[0], STEPS, Sampler(1.0, seed=0), meta)
+        so_far = so_far + made
+        if not len(made):
+            break  # its `end` was generated
+    return so_far
 
 
 @check(

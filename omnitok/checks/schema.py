@@ -9,7 +9,6 @@ from collections.abc import Iterator
 
 import torch
 
-from ..record import same
 from ..sequence import Span, TokenSequence
 from ..tokenizer import Bounded, Channel, Exact, OneWay, Picture
 from .base import Case, Skip, Subject, check, checks_of, told
@@ -260,7 +259,7 @@ def meta_is_json(subject: Subject) -> Iterator[str]:
         except (TypeError, ValueError) as error:
             yield f"{case.name}: meta of {span.channel!r} is no JSON ({error})"
             continue
-        if not same(plain, dict(span.meta)):
+        if plain != dict(span.meta):
             yield f"{case.name}: meta of {span.channel!r} comes back from JSON as another"
 
 

@@ -41,7 +41,7 @@ class World:
             model = build(Decoder(DIM, 2, 2), self.channels, heads)
             with torch.no_grad():
                 for parameter in model.parameters():
-                    parameter += 0.1 * torch.randn(parameter.shape)
+                    parameter.add_(0.1 * torch.randn(parameter.shape))
         return model.eval()
 
     def mark(self, task: str, sequence: TokenSequence, name: str) -> Document:
