@@ -187,7 +187,7 @@ def _lines(text: str, delimiter: str, strict: bool = False) -> Iterator[tuple[in
 def _check_quotes(text: str, delimiter: str) -> None:
     last = 1
     try:
-        for last, row in _lines(text, delimiter, strict=True):  # noqa: B007 - where the last row began
+        for last, row in _lines(text, delimiter, strict=True):
             last += sum(cell.count("\n") for cell in row) + 1
     except csv.Error:
         raise InputError(f"line {last}: a quote is opened and never closed; is the file cut short?") from None

@@ -144,7 +144,7 @@ class TabularTokenizer(Tokenizer, frozen=True, kw_only=True):
                 cells |= {(r, j): value for r, value in zip(rows, column.values(span.content, words), strict=True)}
         if MISSING in spans:
             rows = spans[MISSING].axes["row"].tolist()
-            cells |= {(r, j): None for r, j in zip(rows, spans[MISSING].content.tolist(), strict=True)}
+            cells |= dict.fromkeys(zip(rows, spans[MISSING].content.tolist(), strict=True))
         return cells
 
     def _read(self, spans: Mapping[str, Span], names: list[str]) -> dict[tuple[int, int], Any]:
@@ -200,7 +200,7 @@ class TabularTokenizer(Tokenizer, frozen=True, kw_only=True):
         yield draw(rng)
         yield []
         yield [draw(rng) for _ in range(5)]
-        yield {name: None for name in draw(rng)}
+        yield dict.fromkeys(draw(rng))
 
     def _drawn(self, rng: np.random.Generator) -> dict[str, Any]:
         """A row such as those that `fit` saw, now and then without a value or with a new word."""

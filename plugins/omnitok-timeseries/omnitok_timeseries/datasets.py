@@ -9,10 +9,10 @@ from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from msgspec import Meta
+from omnitok_tabular.tables import BYTES, CELLS, Csv
 
 from omnitok.data import Dataset, Sample, check_split, hold_out
 from omnitok.errors import ConfigError
-from omnitok_tabular.tables import BYTES, CELLS, Csv
 
 from .series import Series, read_series
 

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from omnitok_tabular.tables import TIMES, Csv, read_table
 
 from omnitok.errors import ConfigError, InputError, did_you_mean
-from omnitok_tabular.tables import TIMES, Csv, read_table
 
 MOST = 1 << 53
 """Whole numbers beyond are not all doubles."""

@@ -15,13 +15,13 @@ import numpy as np
 import torch
 from einops import rearrange, repeat
 from msgspec import Meta
+from omnitok_tabular.tables import BYTES, Csv, begins_with_time
+from omnitok_tabular.tokenizer import check_fields
 
 from omnitok.errors import InputError
 from omnitok.nn.steps import Axis, Linear
 from omnitok.sequence import Span, TokenSequence
 from omnitok.tokenizer import Channel, Exact, Picture, RoundTrip, Tokenizer
-from omnitok_tabular.tables import BYTES, Csv, begins_with_time
-from omnitok_tabular.tokenizer import check_fields
 
 from . import clock
 from .series import Series, read_series
