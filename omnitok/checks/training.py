@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import torch
 
-from ..batch import collate
+from ..batch import Document, collate
 from ..objectives import Masked, Next
 from .base import Skip, Subject, check, checks_of
 from .world import LONGEST, world
@@ -28,14 +28,16 @@ def targets_fit(subject: Subject) -> Iterator[str]:
     own = world(subject)
     for document in own.documents((Next, Masked)):
         for task, ask in document.asks.items():
-            channel = own.channels[own.tasks[task].on]  # type: ignore[attr-defined]
-            target = ask.target
-            if target.is_floating_point() and not bool(target.isfinite().all()):
-                yield f"{document.name}: targets that are not finite"
-            elif (
-                not target.is_floating_point() and len(target) and not 0 <= int(target.min()) <= int(target.max()) < channel.vocab
-            ):
-                yield f"{document.name}: targets {int(target.min())}..{int(target.max())} for a vocab of {channel.vocab}"
+            vocab = own.channels[own.tasks[task].on].vocab or 0  # type: ignore[attr-defined]
+            if not len(ask.target):
+                continue
+            if ask.target.is_floating_point():
+                if not bool(ask.target.isfinite().all()):
+                    yield f"{document.name}: targets that are not finite"
+                continue
+            low, high = int(ask.target.min()), int(ask.target.max())
+            if not 0 <= low <= high < vocab:
+                yield f"{document.name}: targets {low}..{high} for a vocab of {vocab}"
 
 
 @check(
@@ -48,7 +50,8 @@ def targets_fit(subject: Subject) -> Iterator[str]:
 def trains(subject: Subject) -> Iterator[str]:
     own = world(subject)
     model = own.model().train()
-    documents, size = [], 0
+    documents: list[Document] = []
+    size = 0
     for document in sorted((d for d in own.documents() if any(len(a.weight) for a in d.asks.values())), key=len):
         if size + len(document) <= BUDGET or not documents:
             documents.append(document)

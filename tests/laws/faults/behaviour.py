@@ -332,12 +332,12 @@ def loud_import(folder: Path) -> Subject:
     return whole(SlowTokenizer())
 
 
-@fault("encode-speed", "allowed are", SECONDS_PER_OBJECT=0.02)
+@fault("encode-speed", "allowed are", SECONDS_PER_OBJECT=0.01, SECONDS_PER_TOKEN=1e-4)
 class Slow(GoodTokenizer, frozen=True):
     """Every object takes a while."""
 
     def level(self, values: torch.Tensor) -> torch.Tensor:
-        end = time.process_time() + 0.2
+        end = time.process_time() + 0.04
         while time.process_time() < end:
             pass
         return super().level(values)
@@ -345,11 +345,11 @@ class Slow(GoodTokenizer, frozen=True):
 
 @fault("encode-linear", "an object 8 times as large takes", QUICK=0.02)
 class Quadratic(GoodTokenizer, frozen=True):
-    """It compares every number with every other."""
+    """It looks for every number from the beginning."""
 
     def level(self, values: torch.Tensor) -> torch.Tensor:
-        for _ in range(12):
-            torch.cdist(values[:, None].double(), values[:, None].double()).sum()
+        numbers = values.tolist()
+        assert all(numbers.count(x) for x in numbers)
         return super().level(values)
 
 

@@ -43,17 +43,25 @@ class Misnamed(GoodTokenizer, frozen=True):
     name = "No Good"
 
 
+def no_tokenizers() -> list[type]:
+    return []
+
+
+def good_tokenizers() -> list[type]:
+    return [GoodTokenizer]
+
+
 @fault("registered", "gives nothing")
 def unregistered(folder: Path) -> Subject:
     module = ModuleType("without")
-    module.register_tokenizers = hookimpl(list)
+    module.register_tokenizers = hookimpl(no_tokenizers)
     return whole(module=module)
 
 
 @fault("registered", "without @hookimpl")
 def unmarked(folder: Path) -> Subject:
     module = ModuleType("unmarked")
-    module.register_tokenizers = lambda: [GoodTokenizer]
+    module.register_tokenizers = good_tokenizers
     return whole(module=module)
 
 
