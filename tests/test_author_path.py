@@ -121,13 +121,14 @@ def use(do: Steps, package: Path, one: Path) -> None:
     trained = do("train", "omnitok", "train", "recipe.toml", "--out", "run", "--set", "train.steps=2")
     assert "2 steps" in trained
     scored = do("eval", "omnitok", "eval", "run")
-    assert "continue" in scored
     assert "describe" in scored
-    given = ("--file", f"accelerometer={one}", "--max-tokens", "5", "--json")
-    go_on = json.loads(do("generate readings", "omnitok", "generate", "run", *given, "--channel", "accelerometer"))
-    assert go_on["tokens"] == 5
-    words = json.loads(do("generate words", "omnitok", "generate", "run", *given, "--channel", "text"))
-    assert words["channel"] == "text"
+    assert "make" in scored
+    few = ("--max-tokens", "5", "--json", "--channel")
+    made = json.loads(do("generate readings", "omnitok", "generate", "run", "--prompt", "at rest", *few, "accelerometer"))
+    assert made["tokens"] == 5
+    assert made["answer"].startswith("array([[")
+    given = ("--file", f"accelerometer={one}")
+    assert json.loads(do("generate words", "omnitok", "generate", "run", *given, *few, "text"))["channel"] == "text"
 
 
 def test_the_same_in_one_file_without_a_package(python: Path, tmp_path: Path) -> None:
@@ -145,7 +146,8 @@ def test_the_same_in_one_file_without_a_package(python: Path, tmp_path: Path) ->
     assert (tokens["tokenizer"], tokens["round_trip"]["verdict"]) == ("accelerometer", "exact")
     do("train", "omnitok", "train", "recipe.toml", *plugin, "--out", "run", "--set", "train.steps=2")
     assert "describe" in do("eval", "omnitok", "eval", "run", *plugin)
-    given = ("--file", one, "--channel", "accelerometer", "--max-tokens", "5", "--json")
+    assert "failed" not in do("check", "omnitok", "check", *plugin, "accelerometer")
+    given = ("--prompt", "walking", "--channel", "accelerometer", "--max-tokens", "5", "--json")
     assert json.loads(do("generate", "omnitok", "generate", "run", *plugin, *given))["tokens"] == 5
 
     do("new --from", "omnitok", "new", "accelerometer", "--from", mine)
@@ -158,3 +160,18 @@ def test_the_same_in_one_file_without_a_package(python: Path, tmp_path: Path) ->
     finally:
         do("uninstall", "pip", "uninstall", "--quiet", "--yes", "omnitok-accelerometer")
     assert do.report() < MOST_SECONDS
+
+
+def test_a_package_that_nobody_edited_passes_its_own_tests(python: Path, tmp_path: Path) -> None:
+    do = Steps(python, tmp_path)
+    do("new", "omnitok", "new", "Heart_Rate")
+    package = tmp_path / "omnitok-heart-rate"
+    do("install", "pip", "install", "--quiet", "-e", f"{package}[test]")
+    try:
+        do("its own tests", "pytest", "-q", cwd=package)
+        (report,) = json.loads(do("check", "omnitok", "check", "heart-rate", "--json"))
+        assert {check["result"] for check in report["checks"]} == {"ok", "skipped"}
+        assert {"version", "api-range", "suffixes", "generates"} <= {c["id"] for c in report["checks"] if c["result"] == "ok"}
+    finally:
+        do("uninstall", "pip", "uninstall", "--quiet", "--yes", "omnitok-heart-rate")
+    do.report()

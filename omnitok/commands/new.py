@@ -232,7 +232,7 @@ def _use(facts: Facts) -> str:
     values = {"name": facts.name, "channel": facts.channel}
     if facts.suffixes:
         suffix = facts.suffixes[0]
-        go_on = f"omnitok generate runs/first --file {facts.name}=FILE{suffix} --channel {facts.channel}\n" if facts.generates else ""
+        go_on = f'omnitok generate runs/first --prompt "at rest" --channel {facts.channel}\n' if facts.generates else ""
         return _filled("use_files.md", {**values, "suffix": suffix, "generate": go_on})
     if facts.dataset:
         return _filled("use_dataset.md", {**values, "dataset": facts.dataset[0], "field": facts.dataset[1]})
