@@ -81,9 +81,8 @@ def main() -> None:
     names, truth = list(FORMATS), labels["eval"]
     order = np.isin(truth, [names.index(n) for pair in ALIKE for n in pair])
     packed = np.isin(truth, [names.index(n) for n in ("gzip", "bzip2", "xz")])
-    print(
-        f"{len(truth)} held-out sectors of 256 bytes, {len(labels['train'])} to train on, trained in {seconds:.0f} s of processor time\n"
-    )
+    cost = f"{len(labels['train'])} to train on, trained in {seconds:.0f} s of processor time"
+    print(f"{len(truth)} held-out sectors of 256 bytes, {cost}\n")
     print("| accuracy | all ten | byte orders (4) | compressed (3) | the others (3) |\n|---|---|---|---|---|")
     for name, guess in methods.items():
         right = guess == truth

@@ -26,6 +26,8 @@ UNKNOWN = 0
 """The id of a category that `fit` did not see."""
 MOST = 1 << 53
 """Whole numbers beyond are not all doubles."""
+LARGEST = 1e37
+"""A model computes in float32."""
 EPOCH = dt.datetime(1970, 1, 1)
 DAY = dt.timedelta(days=1)
 MICROSECOND = dt.timedelta(microseconds=1)
@@ -186,6 +188,8 @@ def _learned(column: Column, values: list[Any], bins: int, max_categories: int) 
             )
         return msgspec.structs.replace(column, categories=tuple(words[k] for k in sorted(words, key=lambda k: (k[0], k[1]))))
     numbers = column.content(values).numpy()
+    if np.abs(numbers).max() > LARGEST:
+        raise InputError(f"column {column.name!r} holds {np.abs(numbers).max():g}, beyond what a model computes with")
     mean, std = numbers.mean(0), numbers.std(0)
     std = np.where(std > 1e-12 * np.maximum(1, np.abs(mean)), std, 1.0)
     edges: tuple[float, ...] = ()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 import math
 from pathlib import Path
 from typing import Any
@@ -129,6 +130,7 @@ def test_a_row_that_does_not_fit_is_refused_by_column(row: dict[str, Any], words
         ([{"x": i} for i in range(5)], {"columns": {"x": "category"}, "max_categories": 4}, "5 different words"),
         ([{"x": dt.datetime(2024, 1, 1, tzinfo=dt.timezone(dt.timedelta(hours=1)))}], {}, "not in UTC"),
         ([{"x": [1]}], {}, "holds a list"),
+        ([{"x": -1e38}], {}, r"holds 1e\+38, beyond"),
         ([{"x": 1}, {"y": 1}], {}, "row 0 has no column 'x'"),
     ],
 )
@@ -174,7 +176,7 @@ def test_the_piecewise_encoding_is_that_of_its_paper(edges: list[float], x: floa
         return
     module = Piecewise(tuple(edges)).build(1, 8)
     one, same, *got = module(torch.tensor([[x]]))[0].tolist()
-    share = [(x - a) / (b - a) for a, b in zip(edges, edges[1:], strict=False)]
+    share = [(x - a) / (b - a) for a, b in itertools.pairwise(edges)]
     last = len(share) - 1
     want = [
         min(s, math.inf if t == last else 1) if t == 0 else max(s, 0) if t == last else min(max(s, 0), 1)

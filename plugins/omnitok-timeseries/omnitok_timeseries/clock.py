@@ -70,13 +70,13 @@ def _unit(dtype: np.dtype) -> float:
 
 
 def uneven(time: np.ndarray | None) -> int | None:
-    """The first sample whose step is not that of the first two; floats may differ by a millionth of it."""
+    """The first sample whose step to the next is not the first step; floats may differ by a millionth of it."""
     if time is None or len(time) < 3:
         return None
     steps = np.diff(_numbers(time)).astype(np.float64)
     loose = 1e-6 * abs(steps[0]) if time.dtype.kind == "f" else 0.0
     wrong = np.flatnonzero(np.abs(steps - steps[0]) > loose)
-    return int(wrong[0]) + 1 if len(wrong) else None
+    return int(wrong[0]) if len(wrong) else None
 
 
 def _dtype(time: np.ndarray) -> str:

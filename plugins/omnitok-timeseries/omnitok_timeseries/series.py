@@ -41,7 +41,7 @@ class Series:
         names = tuple(self.names)
         if len(names) != values.shape[1] or len(set(names)) != len(names) or not names:
             raise InputError(f"{values.shape[1]} variables need as many different names, got {list(names)}")
-        wrong = ~np.isfinite(values) if values.dtype.kind == "f" else np.abs(values.astype(np.float64)) > MOST
+        wrong = ~np.isfinite(values) if values.dtype.kind == "f" else (values > MOST) | (values < -MOST)
         if wrong.any():
             sample, variable = np.argwhere(wrong)[0]
             what = f"{names[variable]!r} is {values[sample, variable]} at sample {sample}"

@@ -24,6 +24,7 @@ from omnitok.sequence import Span, TokenSequence
 from omnitok.tokenizer import Channel, Exact, Picture, RoundTrip, Tokenizer
 
 from . import clock
+from .moments import Moments
 from .series import Series, read_series
 from .steps import Levelled
 
@@ -196,31 +197,21 @@ class TimeSeriesTokenizer(Tokenizer, frozen=True, kw_only=True):
     def fit(self, samples: Iterable[Any]) -> Self:
         """Learn means and deviations of the observed values and of the steps; with `joint`, the variables."""
         names: tuple[str, ...] | None = None
-        sums = np.zeros((3, 1))
-        steps: list[np.ndarray] = []
+        known, steps = Moments(), Moments()
         for series in samples:
             if self.joint and series.names != (names or series.names):
                 raise InputError(f"a joint token needs the same variables everywhere: {names} and {series.names}")
             names = names or series.names
+            there = np.ones(series.values.shape, bool) if series.observed is None else series.observed
             values = series.values.astype(np.float64)
-            there = np.ones(values.shape, bool) if series.observed is None else series.observed
-            parts = np.stack([there.sum(0), (values * there).sum(0), (values**2 * there).sum(0)])
-            sums = sums + (parts if self.joint else parts.sum(1, keepdims=True))
-            steps.append(clock.steps_of(series.time, len(series))[1:])
+            known.add(*((values, there) if self.joint else (values.reshape(-1, 1), there.reshape(-1, 1))))
+            step = clock.steps_of(series.time, len(series))[1:, None]
+            steps.add(step, np.ones(step.shape, bool))
         if names is None:
             raise InputError("tokenizer 'timeseries' cannot learn from no series")
-        seen = np.maximum(sums[0], 1)
-        mean = sums[1] / seen
-        std = _spread(np.sqrt(np.maximum(sums[2] / seen - mean**2, 0)), mean)
-        step = np.concatenate(steps) if sum(map(len, steps)) else np.ones(1)
-        known = Learned(
-            names if self.joint else ("*",),
-            tuple(mean.tolist()),
-            tuple(std.tolist()),
-            float(step.mean()),
-            float(_spread(step.std(), step.mean())),
-        )
-        return msgspec.structs.replace(self, state=msgspec.json.encode(known))
+        (mean, std), (step_mean, step_std) = known.known(), steps.known()
+        learned = Learned(names if self.joint else ("*",), mean, std, step_mean[0], step_std[0])
+        return msgspec.structs.replace(self, state=msgspec.json.encode(learned))
 
     def read(self, path: Path) -> Series:
         """Columns of a .csv, .tsv or .parquet file. Raises InputError naming file, line and column."""
@@ -265,11 +256,6 @@ def _learned(state: bytes) -> Learned:
         return msgspec.json.decode(state, type=Learned)
     except (msgspec.DecodeError, msgspec.ValidationError) as error:
         raise InputError(f"state of tokenizer 'timeseries': not what `fit` learned ({error})") from None
-
-
-def _spread(std: Any, mean: Any) -> Any:
-    """A deviation that can be divided by: 1 where nothing varies."""
-    return np.where(std > 1e-12 * np.maximum(1, np.abs(mean)), std, 1.0)
 
 
 def _cast(values: np.ndarray, dtype: np.dtype, observed: np.ndarray) -> np.ndarray:
