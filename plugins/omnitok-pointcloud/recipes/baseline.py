@@ -12,7 +12,7 @@ from sklearn.preprocessing import StandardScaler
 
 
 def moments(cloud: PointCloud) -> np.ndarray:
-    """Second, third and fourth moments along the principal axes, and of the distance from the middle: [13], in the cloud's size."""
+    """Second, third and fourth moments along the principal axes, and of the distance from the middle, [13]."""
     x = cloud.points.astype(np.float64)
     x -= x.mean(0)
     x /= np.sqrt((x**2).sum(1).mean())
