@@ -167,6 +167,15 @@ class Tokenizer(  # type: ignore[metaclass]
         """One object from one file. Raises InputError naming the file."""
         raise InputError(f"{path}: tokenizer {self.name!r} reads no files")
 
+    def words(self, text: str) -> Any:
+        """The object that words on a command line stand for; override where objects are no strings but are written as some.
+
+        Raises InputError where there is none.
+        """
+        if isinstance(next(iter(self.samples()), None), str):
+            return text
+        raise InputError(f"tokenizer {self.name!r} takes files, not words")
+
     def sniff(self, path: Path, head: bytes) -> bool:
         """Whether a file that several plugins claim is this tokenizer's, from its first 4096 bytes."""
         return True
