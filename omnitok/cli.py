@@ -66,7 +66,7 @@ def run(arguments: Sequence[str]) -> int:
         arguments.remove(DEBUG)
     try:
         first = arguments[0] if arguments else ""
-        more = {} if first in COMMANDS else {command.name: command for command in plugin_commands(COMMANDS)}
+        more = {command.name: command for command in plugin_commands(COMMANDS)}
         app = build_app(more.values())
         if first and first not in list(app):
             raise unknown_name("command", first, [name for name in app if not name.startswith("-")], "commands")

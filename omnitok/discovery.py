@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from . import __version__
 from .api_range import OURS, api_range, canonical
@@ -86,24 +86,36 @@ def entry_points(*groups: str) -> list[metadata.EntryPoint]:
 
 def _read(groups: Sequence[str]) -> tuple[list[metadata.EntryPoint], list[Plugin]]:
     """The entry points, and the distributions whose entry points cannot be read though they name omnitok."""
-    try:
-        return [entry for group in groups for entry in metadata.entry_points(group=group)], []
-    except Exception:  # one bad file spoils the whole answer: ask each distribution by itself
-        pass
-    found: list[metadata.EntryPoint] = []
-    spoilt: list[Plugin] = []
-    seen = set()
+    spoilt: dict[str, Plugin | None] = {}
+    if metadata.Distribution.entry_points is _ENTRY_POINTS:
+        try:
+            return [entry for group in groups for entry in metadata.entry_points(group=group)], []
+        except Exception:  # one bad file spoils the whole answer
+            _pass_over_the_unreadable()
     for distribution in metadata.distributions():
         name, version = identity(distribution)
-        if canonical(name) in seen:
-            continue  # what stands earlier on the path hides it
-        seen.add(canonical(name))
+        if canonical(name) not in spoilt:  # what stands earlier on the path hides it
+            spoilt[canonical(name)] = _spoilt(distribution, name, version)
+    found = [entry for group in groups for entry in metadata.entry_points(group=group)]
+    return found, [plugin for plugin in spoilt.values() if plugin is not None]
+
+
+_ENTRY_POINTS: Any = metadata.Distribution.entry_points
+
+
+def _pass_over_the_unreadable() -> None:
+    """Let the standard library take a distribution whose entry points cannot be read for one without any.
+
+    It gives up on all of them otherwise, and torch and triton do with it when they are imported.
+    """
+
+    def entry_points(self: metadata.Distribution) -> Any:
         try:
-            found += [entry for entry in distribution.entry_points if entry.group in groups]
-        except Exception as error:
-            if _names_us(distribution):
-                spoilt.append(_spoilt(name, version, error))
-    return found, spoilt
+            return _ENTRY_POINTS.fget(self)
+        except Exception:
+            return metadata.EntryPoints()
+
+    metadata.Distribution.entry_points = property(entry_points)  # type: ignore[assignment,method-assign]
 
 
 def identity(distribution: metadata.Distribution | None) -> tuple[str, str]:
@@ -111,24 +123,28 @@ def identity(distribution: metadata.Distribution | None) -> tuple[str, str]:
     name = version = None
     try:
         told = distribution.metadata  # type: ignore[union-attr]
-        name, version = told.get("Name"), told.get("Version")  # type: ignore[attr-defined]
+        name, version = told.get("Name"), told.get("Version")  # type: ignore[attr-defined,union-attr]
     except Exception:  # the file is missing, or no text
         pass
     return str(name or getattr(distribution, "_path", "a distribution without a name")), str(version or "")
 
 
-def _names_us(distribution: metadata.Distribution) -> bool:
+def _spoilt(distribution: metadata.Distribution, name: str, version: str) -> Plugin | None:
+    """In the place of plugins whose entry points cannot be read, where they name omnitok."""
     try:
-        return f"[{GROUP}" in (distribution.read_text("entry_points.txt") or "")
-    except Exception:
-        return False
+        _ENTRY_POINTS.fget(distribution)
+        return None
+    except Exception as error:
+        text = f"its entry_points.txt cannot be read ({type(error).__name__}: {error})"
+    try:
+        if f"[{GROUP}" not in (distribution.read_text("entry_points.txt") or ""):
+            return None
+    except Exception:  # it is no text: nobody knows whom it names
+        return None
 
-
-def _spoilt(name: str, version: str, error: Exception) -> Plugin:
     def load() -> ModuleType:
         raise PluginError(text)
 
-    text = f"its entry_points.txt cannot be read ({type(error).__name__}: {error})"
     return Plugin(PluginStatus(name, name, version, "broken", text, retry=False), load)
 
 

@@ -163,7 +163,7 @@ def describe(tasks: Tasks, host: Host) -> tuple[dict[str, Any], dict[str, bytes]
         "plugins": {
             s.name: {"distribution": s.distribution, "version": s.version, "file": s.is_file}
             for s in host.status()
-            if s.name in used
+            if s.name in used and s.status != "disabled"
         },
         "versions": {
             "omnitok": __version__,
@@ -195,7 +195,7 @@ def host_of(saved: checkpoint.Checkpoint, plugin_files: Iterable[str | Path]) ->
     except UnknownNameError as error:
         lists = ", ".join(f"{n} ({needed[n]['distribution']} {needed[n]['version']})" for n in installed)
         raise CheckpointError(f"{saved.folder} was made with the plugins {lists}: {error}") from None
-    here = {s.name: s for s in host.status()}
+    here = {s.name: s for s in host.status() if s.status != "disabled"}
     for name, fact in needed.items():
         _check_plugin(saved, name, fact, here.get(name))
     return host

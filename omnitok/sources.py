@@ -98,7 +98,7 @@ def _dataset(recipe: Recipe, task: Task, fields: dict[str, Any], host: Host, kno
             raise ConfigError(f'a folder\'s samples have the fields "{FILE}", "name" and "folder"; none is read as "{FILE}"')
         plugin, config = recipe.plugin(instance), recipe.config(instance)
         reader = known.get(instance) or host.tokenizer(plugin, instance=instance, **config)
-        suffixes = next((s.suffixes for s in host.status() if s.name == reader.name), ())
+        suffixes = next((s.suffixes for s in host.status() if s.name == reader.name and s.status == "ok"), ())
         if not suffixes:
             raise ConfigError(f"plugin {reader.name!r} declares no file suffixes, so it reads no folder")
         return Folder(folder=str(fields["folder"]), reader=reader, suffixes=suffixes)

@@ -48,10 +48,10 @@ def pulse(name: str, more: str = "") -> str:
 
 
 def omnitok(
-    *arguments: object, site: Path | None = None, seconds: float = 120, **environment: str
+    *arguments: object, site: Path | None = None, seconds: float = 120, cwd: Path | None = None, **environment: str
 ) -> subprocess.CompletedProcess[str]:
     """A command as people run it, with a folder of distributions on the path."""
     path = [str(site)] if site else []
     env = os.environ | {"PYTHONPATH": os.pathsep.join([*path, *sys.path]), "OMP_NUM_THREADS": "1"} | environment
     command = [sys.executable, "-m", "omnitok", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=seconds, env=env)
+    return subprocess.run(command, capture_output=True, text=True, timeout=seconds, env=env, cwd=cwd)

@@ -82,14 +82,15 @@ def tokenize_one(host: Host, source: str, as_: str | None, config: Mapping[str, 
     return Result(source, tokenizer, raw, tokens, round_trip(tokenizer, raw, tokens))
 
 
-def _words(host: Host, tokenizer: Tokenizer, source: str) -> str:
-    """The argument itself, for a tokenizer of strings. Raises InputError where a file was meant."""
-    suffixes = next((r.suffixes for r in host.status() if r.name == tokenizer.name), ())
-    if not isinstance(next(iter(tokenizer.samples()), None), str):
-        raise InputError(f"{source}: no such file, and tokenizer {tokenizer.name!r} takes files, not words")
+def _words(host: Host, tokenizer: Tokenizer, source: str) -> Any:
+    """What the argument itself stands for. Raises InputError where a file was meant."""
+    suffixes = next((r.suffixes for r in host.status() if r.name == tokenizer.name and r.status == "ok"), ())
     if source.lower().endswith(suffixes or ("\0",)):
         raise InputError(f"{source}: no such file")
-    return source
+    try:
+        return tokenizer.words(source)
+    except InputError as error:
+        raise InputError(f"{source}: no such file, and {error}") from None
 
 
 def draw(result: Result, path: Path) -> None:

@@ -40,7 +40,8 @@ def serve(folder: Path, preset: Reference, channels: Mapping[str, Channel], aske
             raise ConfigError(f"--tokenizer {role}=...: no such role; {did_you_mean(role, channels, 'roles')}")
     served, refusals = Served(), {}
     found: dict[str, Tokenizer] = {}
-    for name in dict.fromkeys([*asked.values(), *host.names()]):
+    others = host.usable() if channels.keys() - asked.keys() else ()
+    for name in dict.fromkeys([*asked.values(), *others]):
         try:
             found[name] = _read(name, folder, host)
         except OmnitokError as error:
