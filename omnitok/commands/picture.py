@@ -19,6 +19,8 @@ DRAWN = 3000
 """tokens that are drawn; more could not be told apart."""
 COLUMNS, LINES = 80, 150
 """of characters."""
+CELLS = (40, 24)
+"""rows and columns of a strip."""
 PIXELS = 2000
 """pixels of a side that are drawn."""
 COLOURS = colormaps["Pastel1"].colors + colormaps["Pastel2"].colors  # type: ignore[attr-defined]
@@ -95,15 +97,15 @@ def _raster(figure: Figure, axes: Axes, picture: Picture) -> int:
 
 def _strip(figure: Figure, axes: Axes, picture: Picture) -> int:
     """Rows of labels, each token one cell."""
-    longest = max(map(len, picture.data), default=0)
-    shown = min(longest, 24)
-    cells = [(row, column) for row, column in picture.marks if column < shown]
+    longest, rows = max(map(len, picture.data), default=0), min(len(picture.data), CELLS[0])
+    shown = min(longest, CELLS[1])
+    cells = [(row, column) for row, column in picture.marks if row < rows and column < shown]
     for row, column in cells:
         axes.add_patch(Rectangle((column, row), 1, 1, facecolor=COLOURS[row % len(COLOURS)], edgecolor="white"))
         label = _plain(str(picture.data[row][column]))[:14]
         axes.text(column + 0.5, row + 0.5, label, fontsize=6, ha="center", va="center", parse_math=False)
-    figure.set_size_inches(max(4, 0.7 * shown), 0.6 * len(picture.data) + 1)
-    axes.set(xlim=(0, max(shown, 1)), ylim=(max(len(picture.data), 1), 0), yticks=[])
+    figure.set_size_inches(max(4, 0.7 * shown), 0.6 * rows + 1)
+    axes.set(xlim=(0, max(shown, 1)), ylim=(max(rows, 1), 0), yticks=[])
     return len(cells)
 
 
