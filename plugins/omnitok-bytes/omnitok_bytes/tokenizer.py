@@ -120,6 +120,10 @@ class BytesTokenizer(Tokenizer, frozen=True, kw_only=True):
         """A file's bytes. Raises InputError naming the file where it cannot be read or is longer than `max_bytes`."""
         return read_bytes(Path(path), self.max_bytes)
 
+    def words(self, text: str) -> bytes:
+        """Words on a command line stand for their UTF-8."""
+        return text.encode(errors="surrogateescape")
+
     def samples(self, seed: int = 0) -> Iterable[bytes]:
         rng = np.random.default_rng(seed)
         yield from (b"", b"\0", b"hello, bytes\r\n", bytes(range(VALUES)), "東京 🙂".encode("utf-16"))

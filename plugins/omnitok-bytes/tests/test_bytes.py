@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import re
+import tomllib
 from collections import Counter
 from pathlib import Path
 
@@ -84,6 +86,11 @@ def test_the_picture_is_a_hex_dump_with_a_mark_for_every_token() -> None:
     assert [len(row) for row in words] == [3] * 13 + [1]
 
 
+def test_words_are_their_utf8() -> None:
+    assert BytesTokenizer().words("Ähre") == "Ähre".encode()
+    assert BytesTokenizer().words("\udcff") == b"\xff", "as a shell hands over a byte that is no character"
+
+
 # -- datasets
 
 
@@ -143,3 +150,38 @@ def test_formats_are_balanced_and_byte_orders_have_the_same_bytes() -> None:
     names = list(FORMATS)
     zeros = {n: [s["bytes"][0::2].count(0) > 100 for s in train if names[s["label"]] == n] for n in ("utf-16-le", "utf-16-be")}
     assert all(zeros["utf-16-be"]) and not any(zeros["utf-16-le"]), "only the order of the bytes tells them apart"
+
+
+# -- README
+
+README = (Path(__file__).parents[1] / "README.md").read_text()
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+
+
+def trained(text: str, out: Path) -> None:
+    """Two small steps of a recipe."""
+    from omnitok.plugins import load_plugins
+    from omnitok.recipe import make_recipe
+    from omnitok.train import train
+
+    plain = tomllib.loads(text)
+    plain["train"] |= {"steps": 2, "threads": 1, "evaluate_every": 0, "checkpoint_every": 0}
+    plain["model"] |= {"dim": 16, "depth": 1}
+    assert train(make_recipe(plain), out, load_plugins(), quiet=True).report is not None
+
+
+@pytest.mark.parametrize("text", blocks("toml"), ids=lambda text: text.split()[1])
+def test_recipes_of_the_readme_run(folder: Path, tmp_path_factory, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    home = tmp_path_factory.mktemp("home")
+    folder.rename(home / "samples")
+    monkeypatch.chdir(home)
+    trained(text, home / "run")
+
+
+def test_the_readme_tells_the_ids() -> None:
+    data = bytes.fromhex("7f 45 4c 46 02 01")
+    assert " ".join(map(str, BytesTokenizer().encode(data).spans[0].ids.tolist())) in README
+    assert " ".join(map(str, BytesTokenizer(patch_size=4).encode(data).spans[0].ids.tolist())) in README

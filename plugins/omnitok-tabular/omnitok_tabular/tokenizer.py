@@ -223,15 +223,15 @@ class TabularTokenizer(Tokenizer, frozen=True, kw_only=True):
         return row
 
     def show(self, raw: Any, tokens: TokenSequence) -> Picture:
-        """The table with its header, one cell for each token (before `fit`: for the tokens of its bytes)."""
+        """The table, one cell for each token (before `fit`: for the tokens of its bytes)."""
         grid = Grid.of(raw, None, self.max_cells)
         names = grid.names if self.learned is None else [c.name for c in self.learned]
         data = [[_short(row[name]) for name in names] for row in grid.rows]
         at = torch.zeros(len(tokens), 2, dtype=torch.long)
         for span, places in zip(tokens.spans, tokens.places, strict=True):
-            at[places] = torch.stack([span.axes["row"] + 1, span.axes["column"]], 1)
-        title = f"{len(grid.rows)} rows, {len(names)} columns, {len(tokens)} tokens"
-        return Picture("strip", [names, *data], [tuple(place) for place in at.tolist()], title)
+            at[places] = torch.stack([span.axes["row"], span.axes["column"]], 1)
+        title = f"{len(grid.rows)} rows, {len(tokens)} tokens: {', '.join(names)}"
+        return Picture("strip", data, [tuple(place) for place in at.tolist()], title)
 
 
 def check_fields(tokenizer: Tokenizer) -> None:

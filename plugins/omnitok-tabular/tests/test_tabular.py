@@ -5,6 +5,9 @@ from __future__ import annotations
 import datetime as dt
 import itertools
 import math
+import re
+import runpy
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -278,3 +281,45 @@ def test_a_recipe_trains_and_its_run_is_loaded_again(tmp_path: Path) -> None:
     assert run.answers("t", sample)[0] in Iris().metadata()["classes"]
     assert run.tokenizers["tabular"].learned is not None
     assert msgspec.json.decode(run.tokenizers["tabular"].state)[0]["name"] == "sepal length (cm)"
+
+
+# -- README
+
+README = (Path(__file__).parents[1] / "README.md").read_text()
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+
+
+def trained(text: str, out: Path) -> None:
+    """Two small steps of a recipe."""
+    from omnitok.plugins import load_plugins
+    from omnitok.recipe import make_recipe
+    from omnitok.train import train
+
+    plain = tomllib.loads(text)
+    plain["train"] |= {"steps": 2, "threads": 1, "evaluate_every": 0, "checkpoint_every": 0}
+    plain["model"] |= {"dim": 16, "depth": 1}
+    assert train(make_recipe(plain), out, load_plugins(), quiet=True).report is not None
+
+
+def test_the_recipe_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write(
+        tmp_path / "trees.csv", "id,species,height\n" + "".join(f"{i},{'oak' if i % 2 else 'lime'},{i / 3}\n" for i in range(20))
+    )
+    (text,) = blocks("toml")
+    trained(text, tmp_path / "run")
+
+
+def test_the_readme_tells_the_tokens(tmp_path: Path) -> None:
+    (code,) = blocks("python")
+    (tmp_path / "code.py").write_text(code)
+    tokens = runpy.run_path(str(tmp_path / "code.py"))["tokens"]
+    for span, places in zip(tokens, tokens.places, strict=True):
+        for place, content, row, column in zip(
+            places.tolist(), span.content.tolist(), span.axes["row"].tolist(), span.axes["column"].tolist(), strict=True
+        ):
+            values = content if isinstance(content, int) else [int(x) if x.is_integer() else x for x in content]
+            assert f"| {place} | {span.channel} | {values} | {row}, {column} |" in README

@@ -30,6 +30,8 @@ from .steps import Levelled
 
 VARIABLES = 256
 """Rows of the table of the axis `channel`; variables further on share the last."""
+TALL, DRAWN = 32, 1 << 20
+"""Pixels of a variable in the picture; beyond so many values it is a line of colours."""
 
 
 class Learned(msgspec.Struct, frozen=True):
@@ -236,18 +238,21 @@ class TimeSeriesTokenizer(Tokenizer, frozen=True, kw_only=True):
             yield Series(walk[: 3 * q - 1], names, None, rng.random((3 * q - 1, len(names))) < 0.7)
 
     def show(self, raw: Series, tokens: TokenSequence) -> Picture:
-        """A row of colours for each variable, from its lowest to its highest value, and the patches over it."""
-        low, high = (f(raw.values, axis=0, initial=0) if len(raw) else np.zeros(len(raw.names)) for f in (np.min, np.max))
-        level = (raw.values - low) / np.where(high > low, high - low, 1)
+        """Every variable as an area from its lowest to its highest value, one above the other, and the patches over them."""
+        low, high = (f(raw.values, axis=0) if len(raw) else np.zeros(len(raw.names)) for f in (np.min, np.max))
+        level = (raw.values - low) / np.where(high > low, high - low, 1)  # [T, C]
+        tall = TALL if level.size <= DRAWN else 1
+        under = level.T[:, None, :] >= np.linspace(1, 0, tall)[None, :, None] if tall > 1 else level.T[:, None, :]
         pad, rows = -len(raw) % self.patch_size, len(raw.names)
         marks = []
         for span in tokens.spans:
             for i, k in enumerate(span.axes["time"].tolist()):
                 start = max(0, k * self.patch_size - pad)
                 row = 0 if self.variables else int(span.axes["channel"][i])
-                marks.append((start, row, (k + 1) * self.patch_size - pad - start, rows if self.variables else 1))
-        title = f"{', '.join(raw.names)}: {len(raw)} samples, {len(tokens)} tokens"
-        return Picture("image", level.T if len(raw) else np.zeros((rows, 1)), marks, title)
+                stop = (k + 1) * self.patch_size - pad
+                marks.append((start, row * tall, stop - start, (rows if self.variables else 1) * tall))
+        data = rearrange(under.astype(np.float32) * 0.8, "c h t -> (c h) t") if len(raw) else np.zeros((rows, 1))
+        return Picture("image", data, marks, f"{', '.join(raw.names)}: {len(raw)} samples, {len(tokens)} tokens")
 
 
 @lru_cache(maxsize=16)

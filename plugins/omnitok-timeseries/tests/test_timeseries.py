@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
+import re
+import runpy
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -319,3 +322,53 @@ def test_a_recipe_trains_and_forecasts(tmp_path: Path, capsys: pytest.CaptureFix
         ]
     with pytest.raises(ConfigError, match="other"):
         forecast(tmp_path / "run-True", path, tokenizer="other")
+
+
+# -- README
+
+README = (Path(__file__).parents[1] / "README.md").read_text()
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+
+
+def trained(text: str, out: Path) -> None:
+    """Two small steps of a recipe."""
+    from omnitok.plugins import load_plugins
+    from omnitok.recipe import make_recipe
+    from omnitok.train import train
+
+    plain = tomllib.loads(text)
+    plain["train"] |= {"steps": 2, "threads": 1, "evaluate_every": 0, "checkpoint_every": 0}
+    plain["model"] |= {"dim": 16, "depth": 1}
+    assert train(make_recipe(plain), out, load_plugins(), quiet=True).report is not None
+
+
+def test_the_recipe_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    hours = np.datetime64("2024-01-01T00") + np.arange(1000) * np.timedelta64(1, "h")
+    saved(tmp_path, "time,load,temp\n" + "".join(f"{t},{i % 24},{i}\n" for i, t in enumerate(hours))).rename(
+        tmp_path / "load.csv"
+    )
+    (text,) = blocks("toml")
+    trained(text, tmp_path / "runs" / "load")
+    (command,) = [block for block in blocks("bash") if "forecast" in block]
+    _, _, run, file, *options = command.split()
+    made = [int(n) if n.isdigit() else n for n in options]
+    assert made[::2] == ["--samples", "--history", "--out"]
+    from omnitok_timeseries.forecast import forecast
+
+    forecast(Path(run), Path(file), samples=made[1], history=made[3], out=Path(made[5]))
+    assert len(Path(made[5]).read_text().splitlines()) == 49
+
+
+def test_the_code_and_the_table_of_the_readme_are_right(tmp_path: Path) -> None:
+    (code,) = blocks("python")
+    (tmp_path / "code.py").write_text(code)
+    series = runpy.run_path(str(tmp_path / "code.py"))["series"]
+    shapes = [
+        list(TimeSeriesTokenizer(patch_size=24, joint=joint).fit([series]).encode(series).spans[0].features.shape)
+        for joint in (False, True)
+    ]
+    assert shapes == [[8, 24, 1], [4, 24, 2]]
