@@ -24,11 +24,11 @@ Seed = Annotated[
     Annotated[int, Meta(ge=0)] | None,
     Meta(description="of the random division, and of the order of scaffolds that are equally frequent; unset: the file's order"),
 ]
-TENTHS = {"train": (0, 8), "eval": (8, 9), "test": (9, 10)}
+PARTS = ("train", "eval", "test")
 
 
 class Table(Dataset, frozen=True, kw_only=True):
-    """Base: rows of a SMILES and a number, 80 % for training, 10 % for eval, 10 % for test.
+    """Base: rows of a SMILES and a number: 80 % for training, 10 % for eval, 10 % for test.
 
     Samples: `molecule` (the SMILES as it stands there), `target` (a number), `row` (its line among the rows).
     """
@@ -37,17 +37,19 @@ class Table(Dataset, frozen=True, kw_only=True):
     seed: Seed = None
 
     def splits(self) -> tuple[str, ...]:
-        return tuple(TENTHS)
+        return PARTS
 
     def rows(self) -> tuple[tuple[str, float, int], ...]:
         """SMILES, target and row number of every molecule that can be read."""
         raise NotImplementedError
 
     def split(self, name: str) -> Sequence[Sample]:
-        first, last = TENTHS[check_split(self, name)]
-        rows = self.rows()
-        order = divided(tuple(row[0] for row in rows), self.division, self.seed)
-        picked = order[first * len(rows) // 10 : last * len(rows) // 10]
+        part, rows = PARTS.index(check_split(self, name)), self.rows()
+        picked = divided(tuple(row[0] for row in rows), self.division, self.seed)[part]
+        if not picked:
+            raise ConfigError(
+                f'dataset {self.name!r}: no molecule is left for {name!r}: too many share one scaffold; set division = "random"'
+            )
         return [{"molecule": rows[i][0], "target": rows[i][1], "row": rows[i][2]} for i in picked]
 
 
@@ -196,23 +198,25 @@ def _number(value: str | None, row: int, column: str) -> float:
 
 
 @functools.lru_cache(maxsize=8)
-def divided(smiles: tuple[str, ...], division: str, seed: int | None) -> tuple[int, ...]:
-    """The rows in the order of which the first eight tenths train.
+def divided(smiles: tuple[str, ...], division: str, seed: int | None) -> tuple[tuple[int, ...], ...]:
+    """The rows for training, eval and test.
 
-    "scaffold": those of the most frequent Bemis-Murcko scaffold first, then of the next, as MoleculeNet does; equally
-    frequent ones in the file's order (last first, as there), or shuffled by `seed`.
+    "scaffold", as MoleculeNet does it: all molecules of one Bemis-Murcko scaffold stay together; the most frequent scaffold
+    comes first, each goes into the first part that has room for it. Equally frequent ones come in the file's order (last
+    first, as there), or shuffled by `seed`.
     """
-    rows = list(range(len(smiles)))
-    if division == "random":
-        random.Random(seed or 0).shuffle(rows)
-        return tuple(rows)
-    groups: dict[str, list[int]] = {}
-    for row in rows:
-        groups.setdefault(scaffold(smiles[row]), []).append(row)
+    groups: dict[Any, list[int]] = {}
+    for row, text in enumerate(smiles):
+        groups.setdefault(scaffold(text) if division == "scaffold" else row, []).append(row)
     found = sorted(groups.values(), key=lambda group: group[0], reverse=True)
-    if seed is not None:
-        random.Random(seed).shuffle(found)
-    return tuple(row for group in sorted(found, key=len, reverse=True) for row in group)
+    if seed is not None or division == "random":
+        random.Random(seed or 0).shuffle(found)
+    parts: tuple[list[int], ...] = ([], [], [])
+    for group in sorted(found, key=len, reverse=True):
+        train, held_out = len(parts[0]) + len(group), len(parts[0]) + len(parts[1]) + len(group)
+        part = 0 if train <= 0.8 * len(smiles) else 1 if held_out <= 0.9 * len(smiles) else 2
+        parts[part].extend(group)
+    return tuple(map(tuple, parts))
 
 
 def scaffold(smiles: str) -> str:
