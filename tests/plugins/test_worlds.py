@@ -15,14 +15,15 @@ from omnitok_trajectory.environments import make
 from omnitok_trajectory.rollout import FIRST_SEED
 from omnitok_trajectory.scripted import KeyToDoorWalks, ShortestPathWalks, scripted
 from omnitok_trajectory.tokenizer import TrajectoryTokenizer
-from omnitok_trajectory.worlds import KeyToDoor, ShortestPath, random_network
+from omnitok_trajectory.worlds import KeyToDoor, KeyToDoorPixels, ShortestPath, ShortestPathPixels, random_network
 
 from omnitok.errors import ConfigError
 
 WORLDS = ("omnitok/ShortestPath-v0", "omnitok/KeyToDoor-v0")
+SEEN = ("omnitok/ShortestPathPixels-v0", "omnitok/KeyToDoorPixels-v0")
 
 
-@pytest.mark.parametrize("name", WORLDS)
+@pytest.mark.parametrize("name", [*WORLDS, *SEEN])
 def test_gymnasium_accepts_the_world(name: str) -> None:
     made = make(name)
     check_env(made.unwrapped, skip_render_check=True)
@@ -32,13 +33,13 @@ def test_gymnasium_accepts_the_world(name: str) -> None:
         make(f"somewhere:{name}")
 
 
-@pytest.mark.parametrize("name", WORLDS)
+@pytest.mark.parametrize("name", [*WORLDS, *SEEN])
 def test_a_seed_and_its_actions_decide_everything(name: str) -> None:
     first, second = (
         [play(made, at_random(made, 1, np.random.default_rng(i)), i) for i in range(30)] for made in (make(name), make(name))
     )
     assert first == second
-    assert len({str(e.observations[0]) for e in first}) > 5
+    assert len({e.observations[0].tobytes() for e in first}) > 5
 
 
 def test_distances_are_those_of_networkx() -> None:
@@ -116,6 +117,22 @@ def test_impossible_worlds_are_refused() -> None:
     for wrong in ({"size": 1}, {"steps": 0}):
         with pytest.raises(ValueError, match="KeyToDoor needs"):
             KeyToDoor(**wrong)
+    with pytest.raises(ValueError, match="as many pixels a side as nodes, got 19 for 20"):
+        ShortestPathPixels(side=19)
+    with pytest.raises(ValueError, match="fields of 4 pixels or more"):
+        KeyToDoorPixels(field=3)
+
+
+@pytest.mark.parametrize("side", [20, 31, 64])
+def test_every_node_looks_different(side: int) -> None:
+    world = ShortestPathPixels(side=side)
+    world.reset(seed=0)
+    pictures = set()
+    for world.node in range(20):
+        picture = world._observed()
+        assert world.observation_space.contains(picture)
+        pictures.add(picture.tobytes())
+    assert len(pictures) == 20
 
 
 @pytest.mark.parametrize(("name", "random", "best"), [(WORLDS[0], (0.05, 0.15), -3.5), (WORLDS[1], (0.035, 0.06), 1.0)])
