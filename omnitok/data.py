@@ -17,9 +17,10 @@ Folder = Annotated[str, msgspec.Meta(description="folder of the files; unset: th
 
 
 class Dataset(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A source of samples. Its fields are the recipe's keys beside `name` and `split`.
+    """A source of samples. Its fields are the recipe's keys beside `name` and `split`; each has a description.
 
-    Splits are made by sample (episode, file, graph), never by window of one.
+    Splits are made by sample (episode, file, graph), never by window of one. The same sample stands at the same place at
+    every visit and in every worker; nothing is drawn from the process's generators.
     """
 
     name: ClassVar[str]
@@ -28,7 +29,11 @@ class Dataset(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     source: ClassVar[str]
 
     def split(self, name: str) -> Sequence[Sample]:
-        """The samples of "train", "eval" or another split that `splits` names; items are made when asked for."""
+        """The samples of "train", "eval" or another split that `splits` names; items are made when asked for.
+
+        A field of every sample is an object that the plugin's tokenizer takes. Raises ConfigError naming the splits there
+        are (`check_split`), or what is missing to open it.
+        """
         raise NotImplementedError
 
     def splits(self) -> tuple[str, ...]:
@@ -39,7 +44,7 @@ class Dataset(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         return None
 
     def metadata(self) -> dict[str, Any]:
-        """What tokenizers and objectives take from the data: class lists, spaces, sample rates."""
+        """What tokenizers and objectives take from the data, as JSON values: class lists, spaces, sample rates."""
         return {}
 
 

@@ -1,4 +1,7 @@
-"""The plugin contract: a tokenizer turns one raw object into tokens, and says all that the core may know of them."""
+"""The plugin contract: a tokenizer turns one raw object into tokens, and says all that the core may know of them.
+
+Every sentence here that promises something is held by a check of `omnitok check` (`omnitok/checks/`).
+"""
 
 from __future__ import annotations
 
@@ -65,7 +68,7 @@ class Channel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     std: float | tuple[float, ...] = 1.0
     """embedding and regression use (x - mean) / std; the span keeps x."""
     start: int | None = None
-    """the id that a decoder begins with; None: the core's own vector."""
+    """the id that a decoder begins with; None: the core's own vector. Special ids lie in [0, vocab), each of one meaning."""
     end: int | None = None
     """the id that closes a field and stops generation."""
     mask: int | None = None
@@ -77,9 +80,11 @@ class Channel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     ordered: bool = True
     """False: the tokens of a span form a set and share one position."""
     embed: tuple[Step, ...] | None = None
-    """content -> [n, dim]; empty: features go in as they are; None: a table for ids, one linear map for features."""
+    """content -> [n, dim]; empty: features go in as they are; None: a table for ids, one linear map for features.
+
+    Steps look at no other span and at no later token, take 0 tokens too, and use every parameter they have."""
     axes: tuple[Axis, ...] = ()
-    """added on the assembled stream."""
+    """added on the assembled stream; an axis that no channel declares reaches no model."""
     pairs: dict[str, int] = {}
     """pair name -> number of labels."""
 
@@ -117,6 +122,18 @@ class Channel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         return values.reshape(-1, *(self.width or ())) * torch.tensor(self.std) + torch.tensor(self.mean)
 
 
+class _Parts(dict[str, Span]):
+    """Spans by part name; asking for one that is not there is an InputError."""
+
+    def __init__(self, instance: str) -> None:
+        super().__init__()
+        self.instance = instance
+
+    def __missing__(self, part: str) -> Span:
+        channel = f"{self.instance}/{part}" if part else self.instance
+        raise InputError(f"no tokens of channel {channel!r} here, so there is nothing to decode")
+
+
 class _Meta(type(msgspec.Struct), abc.ABCMeta):  # type: ignore[misc]
     pass
 
@@ -125,6 +142,11 @@ class Tokenizer(  # type: ignore[metaclass]
     msgspec.Struct, metaclass=_Meta, frozen=True, kw_only=True, forbid_unknown_fields=True
 ):
     """One final subclass per kind of object; its fields are its configuration and the recipe's keys.
+
+    Every field has a default, a type and a description, and comes back from a recipe as it was. A tokenizer is a value:
+    made anew from the same fields and `state`, pickled for a worker, or restored from a checkpoint, it gives the same
+    channels and tokens, in every process. It changes neither objects nor tokens nor the process's random state, prints and
+    warns of nothing, and is imported in seconds.
 
     `instance` (the recipe's name for this tokenizer; its channels begin with it) and `state` (what `fit` learned,
     as bytes) are private to the core and no recipe keys.
@@ -142,29 +164,48 @@ class Tokenizer(  # type: ignore[metaclass]
 
     @abc.abstractmethod
     def channels(self) -> dict[str, Channel]:
-        """What the tokens hold, by full channel name (`self.channel(...)`); may depend on what `fit` learned."""
+        """What the tokens hold, by full channel name (`self.channel(...)`); may depend on what `fit` learned.
+
+        Each declares `vocab` or `width`, and every axis and pair that its tokens carry; all of it can be written as JSON.
+        """
 
     @abc.abstractmethod
     def encode(self, raw: Any) -> TokenSequence:
         """One object -> tokens. Deterministic, on the CPU; no special tokens, no normalisation.
 
-        Raises InputError for what it refuses (NaN, infinity, over the declared limits).
+        Takes time and memory in proportion to the object. An object with nothing in it is no tokens, or refused. Raises
+        InputError, and nothing else, for what it refuses: other types, NaN, infinity, numbers that its tokens cannot
+        hold, and what is over a declared limit (a field `max_...`, which the message names). Nothing is cut or clipped.
         """
 
     @abc.abstractmethod
     def samples(self, seed: int = 0) -> Iterable[Any]:
-        """A few example objects, edge cases among them: checks, docs and the inspector use them."""
+        """A few example objects, edge cases among them: checks, docs and the inspector use them.
+
+        The same seed gives the same objects; one at least has two tokens or more.
+        """
 
     def decode(self, tokens: TokenSequence) -> Any:
-        """Tokens -> the object. Raises InputError for a cropped sequence or a one-way tokenizer."""
+        """Tokens -> the object, as exactly as `round_trip` says, from the spans alone; the `end` of a template is dropped.
+
+        Gives something or raises InputError, and nothing else, for a cropped sequence, two objects at once, and whatever a
+        model may make up; refuses tokens of others, and everything where it is one-way.
+        """
         raise InputError(f"tokenizer {self.name!r} is one-way: its tokens cannot be given back")
 
     def place(self, k: int, meta: Mapping[str, Any]) -> tuple[str, dict[str, Any]] | None:
-        """Channel and axes of token k of an object with this `meta`; None when the object is complete."""
+        """Channel and axes of token k of an object with this `meta`, as `encode` gives them; None from its last token on.
+
+        An object whose channel has an `end` may go on until that. Raises InputError where the `meta` does not say enough.
+        """
         raise InputError(f"tokenizer {self.name!r} does not say where generated tokens go, so it cannot generate")
 
     def read(self, path: Path) -> Any:
-        """One object from one file. Raises InputError naming the file."""
+        """One object from one file; the tokenizer says which in `suffixes`.
+
+        Raises InputError naming the file, and nothing else: for one that is not there, a folder, other content, what was cut
+        off, and, before it is read into memory, what is over a limit.
+        """
         raise InputError(f"{path}: tokenizer {self.name!r} reads no files")
 
     def words(self, text: str) -> Any:
@@ -181,24 +222,27 @@ class Tokenizer(  # type: ignore[metaclass]
         return True
 
     def fit(self, samples: Iterable[Any]) -> Self:
-        """The same tokenizer with what the training samples taught it in `state`."""
+        """The same tokenizer, with what the training samples taught it in `state` and nothing else changed.
+
+        Goes through the samples once, learns the same from the same, and nothing from none.
+        """
         return self
 
     def save_pretrained(self, folder: Path) -> None:
-        """Write the published files of this kind of tokenizer."""
+        """Write the published files of this kind of tokenizer; `from_pretrained` makes the same tokens of them."""
         raise InputError(f"tokenizer {self.name!r} has no published file format")
 
     @classmethod
     def from_pretrained(cls, folder: Path) -> Self:
-        """Read the published files of this kind of tokenizer."""
+        """Read the published files of this kind of tokenizer. Raises InputError naming what is missing."""
         raise InputError(f"tokenizer {cls.name!r} has no published file format")
 
     def count(self, raw: Any) -> int:
-        """The number of tokens of `raw`; override only where it is cheaper than encoding."""
+        """The number of tokens of `raw`; override only where it is cheaper than encoding. Refuses what `encode` refuses."""
         return len(self.encode(raw))
 
     def show(self, raw: Any, tokens: TokenSequence) -> Picture | None:
-        """What an inspector draws; None: nothing."""
+        """What an inspector draws, with a mark for every token; None: nothing."""
         return None
 
     # -- helpers for subclasses and the core; not to be overridden
@@ -215,8 +259,11 @@ class Tokenizer(  # type: ignore[metaclass]
         return msgspec.structs.replace(self, instance=instance)
 
     def whole(self, tokens: TokenSequence) -> dict[str, Span]:
-        """This tokenizer's spans by part name. Raises InputError where one is missing, cut or there twice."""
-        found: dict[str, Span] = {}
+        """This tokenizer's spans by part name, without the `end` that a template appended.
+
+        Raises InputError where one is another's, cut or there twice, and where a part is asked for that is not there.
+        """
+        found = _Parts(self.channel())
         known = self.channels()
         for span in tokens.spans:
             part = span.channel.partition("/")[2]
@@ -224,6 +271,8 @@ class Tokenizer(  # type: ignore[metaclass]
                 raise InputError(
                     f"channel {span.channel!r} is not one of {self.channel()!r}; {did_you_mean(span.channel, known)}"
                 )
+            if span.ids is not None and span.part is None and span.ids.tolist() == [known[span.channel].end]:
+                continue
             if span.part is not None:
                 first, total = span.part
                 last = first + len(span) - 1

@@ -91,7 +91,7 @@ def subject_of(host: Host, name: str, files: Sequence[Path] = (), **config: Any)
 def _module(cls: type[Tokenizer], status: PluginStatus | None) -> ModuleType | None:
     """The module whose hooks register a class: the one that the entry point names, or the file."""
     if status is None or status.is_file:
-        return sys.modules.get(cls.__module__)
+        return sys.modules.get(cls.__module__.partition(".")[0])
     entries = metadata.entry_points(group=GROUP, name=status.name)
     return next((importlib.import_module(entry.module) for entry in entries), None)
 

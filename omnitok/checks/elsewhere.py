@@ -45,7 +45,8 @@ class Elsewhere:
             env=environment,
         )
         self.answers: queue.Queue[Any] = queue.Queue()
-        threading.Thread(target=self._listen, daemon=True).start()
+        self.listener = threading.Thread(target=self._listen, daemon=True)
+        self.listener.start()
         self.started = False
 
     def _listen(self) -> None:
@@ -79,6 +80,10 @@ class Elsewhere:
         """Stop the process."""
         self.child.kill()
         self.child.wait()
+        self.listener.join(10)
+        for pipe in (self.child.stdin, self.child.stdout):
+            with contextlib.suppress(OSError):
+                pipe.close()  # type: ignore[union-attr]
 
     @property
     def alive(self) -> bool:
@@ -86,6 +91,13 @@ class Elsewhere:
 
 
 _processes: list[Elsewhere] = []
+"""None or one."""
+
+
+@atexit.register
+def _end_all() -> None:
+    for process in _processes:
+        process.end()
 
 
 def elsewhere(subject: Subject, do: str, seconds: float = SECONDS, **more: Any) -> Any:
@@ -96,10 +108,12 @@ def elsewhere(subject: Subject, do: str, seconds: float = SECONDS, **more: Any) 
     cls = type(subject.tokenizer)
     if cls.__module__ == "__main__":
         raise Skip("its class is defined in a script (__main__), which no other process can import: put it into a module")
-    file = getattr(sys.modules[cls.__module__], "__file__", None) if cls.__module__.startswith("omnitok_file_") else None
-    if not _processes or not _processes[0].alive:
-        _processes[:] = [Elsewhere()]
-        atexit.register(_processes[0].end)
+    root = cls.__module__.partition(".")[0]  # of a one-file plugin: found by its path, and by no name
+    file = sys.modules[root].__file__ if root.startswith("omnitok_file_") else None
+    if _processes and not _processes[0].alive:
+        _processes.pop().end()
+    if not _processes:
+        _processes.append(Elsewhere())
     task = {"do": do, "file": file, "module": cls.__module__, **more}
     if do != "import":
         task["tokenizer"] = pickle.dumps(subject.tokenizer)
@@ -152,8 +166,7 @@ def _import(module: str, file: str | None) -> tuple[float, str]:
     with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
         if file is not None:
             from_file(Path(file)).load()
-        else:
-            importlib.import_module(module)
+        importlib.import_module(module)
     return time.process_time() - begin, printed.getvalue()
 
 

@@ -38,6 +38,8 @@ STRANGERS: tuple[Any, ...] = (
     range(3),
     len,
 )
+TYPED = ("", " ", "hello, world", "0.5 -1 2e3", "[1, 2]", "nan inf", "\0\ud800", "naïve 東京 🙂", "x" * 1000)
+"""What people may type."""
 HUGE = 1 << 40
 """Bytes of a file that no tokenizer reads to its end."""
 HUGE_SECONDS = 20.0
@@ -208,6 +210,31 @@ def limits_named(subject: Subject) -> Iterator[str]:
         raise Skip("no sample is over any limit of `encode`")
 
 
+@check(
+    GROUP,
+    "words",
+    "Words on a command line stand for an object that can be tokenized, or are refused with InputError",
+    'let `words` test what was typed: `raise InputError(f"... wants ..., got {text!r}")`',
+)
+def words(subject: Subject) -> Iterator[str]:
+    for text in TYPED:
+        try:
+            raw = subject.tokenizer.words(text)
+        except InputError as error:
+            if len(str(error).split()) < SAYS:
+                yield f"words({text!r}) refuses with {str(error)!r}, which says nothing"
+            continue
+        except Exception as error:
+            yield f"words({text!r}) raised {told(error)} instead of InputError"
+            continue
+        try:
+            subject.tokenizer.encode(raw)
+        except InputError:
+            continue
+        except Exception as error:
+            yield f"words({text!r}) gives {type(raw).__name__}, and encode of it raised {told(error)}"
+
+
 # -- files
 
 
@@ -217,7 +244,7 @@ def _reading(subject: Subject) -> None:
 
 
 def _suffixes(subject: Subject) -> tuple[str, ...]:
-    return (subject.status.suffixes if subject.status is not None else ()) or (".bin",)
+    return subject.tokenizer.suffixes or (subject.status.suffixes if subject.status is not None else ()) or (".bin",)
 
 
 def _refused(read: Callable[[Path], Any], path: Path, what: str) -> Iterator[str]:
@@ -282,6 +309,24 @@ def _read_or_refused(subject: Subject, path: Path, what: str) -> Iterator[str]:
         return
     except Exception as error:
         yield f"{what} is read, and encode of it raised {told(error)}"
+
+
+@check(
+    GROUP,
+    "sniff",
+    "`sniff` answers yes or no for whatever a file begins with",
+    "compare bytes; decode nothing that may be no text, and open nothing that may not be there",
+)
+def sniff(subject: Subject) -> Iterator[str]:
+    if not subject.overrides("sniff"):
+        raise Skip("it takes every file that has its suffix for its own")
+    with tempfile.TemporaryDirectory() as folder:
+        for what, head in (("nothing", b""), ("zeros", bytes(4096)), ("junk", (JUNK * 6)[:4096]), ("words", b"hello, world\n")):
+            path = Path(folder) / f"{what}{_suffixes(subject)[0]}"
+            path.write_bytes(head)
+            answer = subject.tokenizer.sniff(path, head)
+            if not isinstance(answer, bool):
+                yield f"a file that begins with {what}: sniff answers {answer!r}"
 
 
 @check(

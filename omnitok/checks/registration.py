@@ -118,16 +118,23 @@ def strict_configuration(subject: Subject) -> Iterator[str]:
     GROUP,
     "suffixes",
     "A tokenizer that reads files says which, and one that says so reads them",
-    "add entry points `<plugin>.<suffix>` in the group omnitok.suffixes, and a method `read`",
+    'write `suffixes = (".csv",)` on the class, the same as entry points `<plugin>.csv` of a package, and a method `read`',
 )
 def suffixes(subject: Subject) -> Iterator[str]:
-    if subject.status is None or subject.status.is_file:
-        raise Skip("suffixes are entry points, and this plugin is not installed")
-    reads, claims = subject.overrides("read"), subject.status.suffixes
-    if reads and not claims:
+    reads = subject.overrides("read")
+    claims = subject.tokenizer.suffixes or (subject.status.suffixes if subject.status else ())
+    installed = subject.status is not None and not subject.status.is_file
+    if not reads and not claims:
+        raise Skip("it reads no files, and claims none")
+    if reads and not claims and not installed:
+        raise Skip("only an installed plugin must claim suffixes: files are read with --as NAME")
+    if not claims:
         yield "it has `read`, and claims no suffix: no file finds it"
-    if claims and not reads:
+    if not reads:
         yield f"it claims {' '.join(claims)}, and has no `read`"
+    for suffix in claims:
+        if not suffix.startswith(".") or suffix != suffix.lower():
+            yield f"{suffix!r} is no suffix: it begins with a dot and is written small"
 
 
 CHECKS = checks_of(globals())

@@ -109,14 +109,16 @@ class Claiming(GoodTokenizer, frozen=True):
 
 @fault("suffixes", "claims no suffix")
 def unclaimed(folder: Path) -> Subject:
-    return whole(status=PluginStatus("good", "omnitok-good", "1.0"))
+    return whole(Unclaimed(), status=PluginStatus("good", "omnitok-good", "1.0"))
+
+
+class Unclaimed(GoodTokenizer, frozen=True):
+    """Nobody knows which files it reads."""
+
+    suffixes = ()
 
 
 @fault("suffixes", "has no `read`")
-def unread(folder: Path) -> Subject:
-    return whole(Unread(), status=PluginStatus("good", "omnitok-good", "1.0", suffixes=(".good",)))
-
-
 class Unread(GoodTokenizer, frozen=True):
     """It reads nothing."""
 

@@ -43,6 +43,7 @@ class GoodTokenizer(Tokenizer, frozen=True):
     name: ClassVar[str] = "good"
     round_trip: ClassVar[RoundTrip] = Bounded(1e-6)
     unit: ClassVar[int] = 2
+    suffixes: ClassVar[tuple[str, ...]] = (".good",)
 
     levels: Annotated[int, Meta(description="number of levels", ge=2, le=1024)] = 16
     unit_name: Annotated[str | None, Meta(description="what the numbers are measured in; unset: the dataset's")] = None
@@ -86,8 +87,7 @@ class GoodTokenizer(Tokenizer, frozen=True):
         return {"beat": beat, "phase": torch.stack([beat % 2, beat % 3], 1).float()}
 
     def decode(self, tokens: TokenSequence) -> list[float]:
-        spans = [s for s in tokens.spans if s.ids is None or s.ids.tolist() != [self.levels]]  # `end` is dropped
-        found = self.whole(TokenSequence(tuple(s.replace(index=None) for s in spans)))
+        found = self.whole(tokens)
         if "value" not in found:
             raise InputError("no value tokens here: nothing to decode")
         return found["value"].content[:, 0].clamp(-1, 1).tolist()
@@ -122,6 +122,15 @@ class GoodTokenizer(Tokenizer, frozen=True):
             return [float(word) for word in words]
         except (OSError, ValueError) as error:
             raise InputError(f"{path}: not a list of numbers ({error})") from None
+
+    def words(self, text: str) -> list[float]:
+        try:
+            return [float(word) for word in text.split()]
+        except ValueError as error:
+            raise InputError(f"numbers are wanted, such as 0.5 -0.25 ({error})") from None
+
+    def sniff(self, path: Path, head: bytes) -> bool:
+        return head[:1] in (b"-", b"0", b"1")
 
     def save_pretrained(self, folder: Path) -> None:
         plain = {name: getattr(self, name) for name in self.config_fields()}

@@ -93,12 +93,15 @@ class Needing(GoodTokenizer, frozen=True):
         return super().decode(tokens)
 
 
-@fault("decode-drops-end", "occurs twice")
+@fault("decode-drops-end", "decode raised InputError: 16 is no level")
 class Keeping(GoodTokenizer, frozen=True):
     """It does not know its own end."""
 
     def decode(self, tokens: TokenSequence) -> list[float]:
-        return self.whole(tokens)["value"].content[:, 0].tolist()
+        for span in tokens.spans:
+            if span.ids is not None and bool((span.ids >= self.levels).any()):
+                raise InputError(f"{int(span.ids.max())} is no level")
+        return super().decode(tokens)
 
 
 @fault("cut-and-join", "raised ValueError")
@@ -226,7 +229,42 @@ class Vague(GoodTokenizer, frozen=True):
         return super().values(raw)
 
 
-@fault("read-nothing", "a folder named folder.bin: read raised IsADirectoryError")
+@fault("words", "words('hello, world') raised ValueError")
+class Expecting(GoodTokenizer, frozen=True):
+    """It takes for granted that numbers are typed."""
+
+    def words(self, text: str) -> list[float]:
+        return [float(word) for word in text.split()]
+
+
+@fault("words", "encode of it raised TypeError")
+class Passing(GoodTokenizer, frozen=True):
+    """It passes on what it cannot take, and does not look at what it takes."""
+
+    def words(self, text: str) -> Any:
+        return [text, None]
+
+    def values(self, raw: Any) -> torch.Tensor:
+        return super().values(raw if len(raw) != 2 or raw[1] is not None else [float(raw[1])])
+
+
+@fault("sniff", "raised UnicodeDecodeError")
+class Reading(GoodTokenizer, frozen=True):
+    """It takes the beginning of every file for text."""
+
+    def sniff(self, path: Path, head: bytes) -> bool:
+        return head.decode().startswith("0")
+
+
+@fault("sniff", "sniff answers None")
+class Undecided(GoodTokenizer, frozen=True):
+    """It says nothing where it does not know."""
+
+    def sniff(self, path: Path, head: bytes) -> Any:
+        return True if head.startswith(b"0.") else None
+
+
+@fault("read-nothing", "a folder named folder.good: read raised IsADirectoryError")
 class Direct(GoodTokenizer, frozen=True):
     """It opens what it is told to open."""
 
@@ -235,7 +273,7 @@ class Direct(GoodTokenizer, frozen=True):
         return super().read(path) if data else []
 
 
-@fault("read-junk", "a file junk.bin: read raised UnicodeDecodeError")
+@fault("read-junk", "a file junk.good: read raised UnicodeDecodeError")
 class Literal(GoodTokenizer, frozen=True):
     """It takes every file for text."""
 
