@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 import tomllib
 from collections.abc import Sequence
@@ -20,6 +21,8 @@ WIDE = 160
 
 def console() -> Console:
     """For tables; where nobody looks at a terminal, wide enough that no cell is broken."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal that knows fewer characters shows their numbers
     return Console(width=None if sys.stdout.isatty() else WIDE, highlight=False, markup=False, emoji=False)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Annotated
 
 from cyclopts import Parameter
-from rich.table import Table
+from rich.table import Column, Table
 
 from ..doctor.findings import Finding
 from ..doctor.report import SECONDS, as_json, as_markdown, examine, summary
@@ -39,7 +39,7 @@ def doctor(
 
 
 def _print(findings: Sequence[Finding]) -> None:
-    table = Table("", "found", "next step")
+    table = Table("", Column("found", overflow="fold"), Column("next step", overflow="fold"))
     for finding in findings:
         table.add_row(finding.level, finding.what, finding.next, style=STYLES[finding.level])
     console().print(table)

@@ -24,10 +24,13 @@ STATE = Complaint(
 
 def plugins() -> Iterator[Finding]:
     """Which plugins can be used, as far as is known without importing them."""
-    from ..discovery import PluginStatus, installed
-    from ..plugins import Host
-    from ..refusals import remedies
-    from ..remembered import Memory
+    try:
+        from ..discovery import PluginStatus, installed
+        from ..plugins import Host
+        from ..refusals import remedies
+        from ..remembered import Memory
+    except ImportError:  # a library is missing, which is said where the libraries are looked at
+        return
 
     memory = Memory()
     if memory.problem:

@@ -94,6 +94,7 @@ def dependencies() -> Iterator[Finding]:
         needed = [r for r in _requirements() if _holds(r, "")]
     except ImportError:
         yield NO_PACKAGING()
+        yield from (MISSING(name=n, asked=n) for n, version in versions().items() if not version and n != "packaging")
         return
     findings = [f for r in needed if (f := _judge(r)) is not None]
     yield from findings
@@ -173,17 +174,18 @@ def _holds(requirement: Requirement, extra: str) -> bool:
 
 def _fits(requirement: Requirement, version: str) -> bool | None:
     """None where the version is no version."""
-    from packaging.version import InvalidVersion
+    from packaging.version import InvalidVersion, Version
 
     try:
-        return requirement.specifier.contains(version, prereleases=True)
+        return requirement.specifier.contains(Version(version), prereleases=True)
     except InvalidVersion:
         return None
 
 
 def _plain(requirement: Requirement) -> str:
     extras = f"[{','.join(sorted(requirement.extras))}]" if requirement.extras else ""
-    return f"{requirement.name}{extras}{requirement.specifier}"
+    bounds = sorted(map(str, requirement.specifier), key=lambda bound: (not bound.startswith(">"), bound))
+    return f"{requirement.name}{extras}{','.join(bounds)}"
 
 
 def _version(name: str) -> str:
