@@ -214,9 +214,14 @@ def load_plugins(
             raise UnknownNameError(f"plugin {name!r} is left out by {NARROW}={os.environ[NARROW]}")
         if name not in host.names():
             raise unknown_name("plugin", name, {*host.names(), *known}, "installed")
-    if strict or (strict is None and os.environ.get(STRICT, "") not in ("", "0")):
+    if strict_is_set() if strict is None else strict:
         host.require_all()
     return host
+
+
+def strict_is_set() -> bool:
+    """Whether `OMNITOK_STRICT` asks for it."""
+    return os.environ.get(STRICT, "") not in ("", "0")
 
 
 def narrowed(known: Iterable[str]) -> set[str] | None:

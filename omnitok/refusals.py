@@ -22,7 +22,8 @@ def refusal(record: PluginStatus, same: Sequence[PluginStatus] = ()) -> PluginEr
         case "too old" | "too new":
             return PluginError(f"{who} asks for {record.asks}; this is {OURS} {__version__}: {_another_version(record)}")
     if record.retry:
-        return PluginError(f"{who} cannot be used: {record.reason} ({command(name)} shows the traceback)")
+        look = command(name, "--plugin", record.distribution) if record.is_file else command(name)
+        return PluginError(f"{who} cannot be used: {record.reason} ({look} shows the traceback)")
     return PluginError(f"{who} cannot be used: {record.reason}; {' or '.join(remedies(record))}")
 
 

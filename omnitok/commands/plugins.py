@@ -14,7 +14,7 @@ from rich.table import Table
 from ..api_range import OURS, canonical
 from ..discovery import PluginStatus, installed
 from ..errors import ConfigError, unknown_name
-from ..plugins import Host, load_plugins
+from ..plugins import Host, load_plugins, strict_is_set
 from ..refusals import remedies
 from ..remembered import Memory
 from .common import PluginFiles, Sets, console, parse_sets
@@ -67,8 +67,8 @@ def plugins(
     if set_:
         raise ConfigError("--set configures one plugin: give its name")
     host = load_plugins(files=plugin, strict=False)
-    _list(host, json, host.status())
-    return 0
+    wrong = _list(host, json, host.status())
+    return wrong if strict_is_set() else 0
 
 
 @app.command
