@@ -108,6 +108,10 @@ def test_every_command_exists_and_explains_itself(name: str, capsys: pytest.Capt
             "error: unknown field 'vocab_sise' of tokenizer 'text'; did you",
         ),
         (["tokenize", "--as", "text", "x", "--set", "vocab_size"], "error: --set 'vocab_size': expected KEY=VALUE"),
+        (
+            ["tokenize", "--as", "text", "x", "--set", "ids=3", "--set", "ids.more=1"],
+            "error: --set 'ids.more=1': 'ids' has a value already, and is no table",
+        ),
         (["demo", "nothing-like-it"], "error: unknown demo 'nothing-like-it'"),
     ],
 )

@@ -27,13 +27,21 @@ def console() -> Console:
 
 
 def parse_sets(sets: Sequence[str]) -> dict[str, Any]:
-    """`key=value` with values as in TOML; what is no TOML is a string. Raises ConfigError where there is no `=`."""
+    """`key=value` with values as in TOML, `outer.key=value` inside a table; what is no TOML is a string.
+
+    Raises ConfigError where there is no `=`, and where a key is both a value and a table.
+    """
     values: dict[str, Any] = {}
     for item in sets:
         key, equals, value = item.partition("=")
         if not equals or not key.strip():
             raise ConfigError(f"--set {item!r}: expected KEY=VALUE")
-        values[key.strip()] = _value(value.strip())
+        table, (*outer, last) = values, key.strip().split(".")
+        for part in outer:
+            table = table.setdefault(part, {})
+            if not isinstance(table, dict):
+                raise ConfigError(f"--set {item!r}: {part!r} has a value already, and is no table")
+        table[last] = _value(value.strip())
     return values
 
 
