@@ -17,7 +17,7 @@ SHAPES = ("sphere", "box", "cylinder", "cone", "torus", "tetrahedron")
 
 class Shapes(Dataset, frozen=True):
     """Points drawn evenly from the surfaces of six solids, with noise, each stretched by its own three factors, seen from
-    one side (the points farthest in a drawn direction are missing), turned evenly in space, scaled and moved.
+    one side (the points farthest in a drawn direction are missing), turned about the vertical (or in space), scaled and moved.
 
     Samples: `cloud` (`PointCloud`, float32), `label`, `shape`.
     """
@@ -26,12 +26,15 @@ class Shapes(Dataset, frozen=True):
     licence: ClassVar[str] = "none needed: drawn by omnitok-pointcloud"
     source: ClassVar[str] = "drawn by omnitok-pointcloud"
 
-    count: Annotated[int, Meta(ge=6, description="clouds for training")] = 12_000
+    count: Annotated[int, Meta(ge=6, description="clouds for training")] = 6000
     held_out: Annotated[int, Meta(ge=6, description="clouds of the eval split")] = 600
     points: Annotated[int, Meta(ge=1, description="points of a cloud")] = 256
     noise: Annotated[float, Meta(ge=0, description="deviation of every coordinate, in the solid's radius")] = 0.02
     stretch: Annotated[float, Meta(ge=1, description="largest factor between a solid's axes")] = 1.6
     missing: Annotated[float, Meta(ge=0, lt=1, description="share of the surface that was not seen")] = 0.25
+    upright: Annotated[bool, Meta(description="turned about the vertical axis only, as ModelNet40 usually is; else anyhow")] = (
+        True
+    )
     seed: Annotated[int, Meta(ge=0, description="seed of everything that is drawn")] = 0
 
     def split(self, name: str) -> Sequence[Sample]:
@@ -48,7 +51,7 @@ class Shapes(Dataset, frozen=True):
         points = _surface(SHAPES[label], round(self.points / (1 - self.missing)), rng)
         points = points * self.stretch ** rng.uniform(-0.5, 0.5, 3) + rng.normal(0, self.noise, points.shape)
         points = points[np.argsort(points @ rng.normal(size=3))[: self.points]]
-        points = points @ _turn(rng) * rng.uniform(0.5, 2.0) + rng.uniform(-5, 5, 3)
+        points = points @ _turn(rng, self.upright) * rng.uniform(0.5, 2.0) + rng.uniform(-5, 5, 3)
         return {"cloud": PointCloud(points.astype(np.float32)), "label": label, "shape": SHAPES[label]}
 
 
@@ -65,8 +68,11 @@ class Clouds(Sequence[Sample]):
         return self.dataset.draw(self.numbers[i])
 
 
-def _turn(rng: np.random.Generator) -> np.ndarray:
-    """[3, 3] a rotation, evenly drawn: the orthogonal part of a matrix of normal numbers, not mirrored."""
+def _turn(rng: np.random.Generator, upright: bool) -> np.ndarray:
+    """[3, 3] a rotation, evenly drawn; in space it is the orthogonal part of a matrix of normal numbers, not mirrored."""
+    if upright:
+        turn = rng.uniform(0, 2 * np.pi)
+        return np.array([[np.cos(turn), -np.sin(turn), 0], [np.sin(turn), np.cos(turn), 0], [0, 0, 1]])
     q, r = np.linalg.qr(rng.normal(size=(3, 3)))
     q = q * np.sign(np.diag(r))
     return q * np.linalg.det(q)

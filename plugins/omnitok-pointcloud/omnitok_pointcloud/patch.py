@@ -39,7 +39,7 @@ class PointPatchModule(nn.Module):
         super().__init__()
         wide = config.width
         self.first = nn.Sequential(nn.Linear(3 + config.values, wide), nn.GELU(), nn.Linear(wide, wide))
-        self.second = nn.Sequential(nn.Linear(2 * wide, 2 * wide), nn.GELU(), nn.Linear(2 * wide, 2 * wide))
+        self.second = nn.Sequential(nn.Linear(2 * wide, wide), nn.GELU(), nn.Linear(wide, 2 * wide))
         self.project = Linear().build(2 * wide, dim)
 
     def forward(self, x_nKF: Tensor, ctx: Context | None = None) -> Tensor:
