@@ -23,7 +23,7 @@ LAYERS = [
     "sources tasks update evaluate run start train",
     "hub",
     "compare checks testing",
-    "plugin_commands cli commands",
+    "plugin_commands cli commands doctor",
 ]
 """Rooms from low to high; within a line the graph must have no cycle."""
 

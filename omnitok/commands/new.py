@@ -207,13 +207,12 @@ def package(name: str, facts: Sequence[Facts], code: bytes | None = None) -> dic
         "use": "".join(_use(f) for f in facts[:1]),
     }
     test = _filled("test.py", values) + (_filled("test_toy.py", values) if code is None else "")
-    texts = {
-        "pyproject.toml": _filled("pyproject.toml", values),
-        f"tests/test_{module.removeprefix('omnitok_')}.py": test,
-        "README.md": _filled("README.md", values),
+    return {
+        f"{module}.py": _filled("plugin.py", values).encode() if code is None else code,
+        "pyproject.toml": _filled("pyproject.toml", values).encode(),
+        f"tests/test_{module.removeprefix('omnitok_')}.py": test.encode(),
+        "README.md": _filled("README.md", values).encode(),
     }
-    plugin = _filled("plugin.py", values).encode() if code is None else code
-    return {f"{module}.py": plugin, **{path: text.encode() for path, text in texts.items()}}
 
 
 def requirement(version: str) -> str:
