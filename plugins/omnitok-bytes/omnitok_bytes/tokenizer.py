@@ -121,8 +121,11 @@ class BytesTokenizer(Tokenizer, frozen=True, kw_only=True):
         return read_bytes(Path(path), self.max_bytes)
 
     def words(self, text: str) -> bytes:
-        """Words on a command line stand for their UTF-8."""
-        return text.encode(errors="surrogateescape")
+        """Words on a command line stand for their UTF-8, and for bytes that are none as the shell hands them over."""
+        try:
+            return text.encode(errors="surrogateescape")
+        except UnicodeEncodeError as error:
+            raise InputError(f"character {error.start} is a lone surrogate, which stands for no bytes") from None
 
     def samples(self, seed: int = 0) -> Iterable[bytes]:
         rng = np.random.default_rng(seed)
