@@ -1,14 +1,19 @@
 """For the tests of plugin authors: a tokenizer by name or file, and every check of the contract as a pytest test.
 
-    from omnitok.testing import parametrize_with_checks
+    from omnitok.testing import load, parametrize_with_checks
 
-    @parametrize_with_checks(["pulse"], expected_failures={"encode-speed": "decodes video by hand, issue 12"})
+    @parametrize_with_checks(["omnitok_pulse.py"], expected_failures={"docstring": "not written yet"})
     def test_contract(tokenizer, check):
         check(tokenizer)
 
-makes one test for each tokenizer and check, named `test_contract[pulse-round-trip]`. A test fails with what the check
-complains of, the promise that is broken and what to do; it is skipped, with the reason, where the check does not apply. A
-check in `expected_failures` must fail (a strict xfail with the reason), so that the list stays true.
+    def test_levels():
+        pulse = load("omnitok_pulse.py", num_bins=64)
+        assert pulse.encode([-1.0, 1.0]).spans[0].ids.tolist() == [0, 63]
+
+makes one test for each tokenizer and check, named `test_contract[pulse-round-trip]`. An installed plugin is named by its
+name, a one-file plugin by its path. A test fails with what the check complains of, the promise that is broken and what to
+do; it is skipped, with the reason, where the check does not apply. A check in `expected_failures` must fail (a strict
+xfail with the reason), so that the list stays true.
 """
 
 from __future__ import annotations

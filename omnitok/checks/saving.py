@@ -64,7 +64,7 @@ def fit_repeats(subject: Subject) -> Iterator[str]:
     GROUP,
     "fit-keeps-configuration",
     "`fit` gives the same class, name and configuration; what it learned is in `state`, as bytes",
-    "return `msgspec.structs.replace(self, state=...)`",
+    "return `msgspec.structs.replace(self, state=...)` from `fit`, and learn nothing into other fields",
 )
 def fit_keeps_configuration(subject: Subject) -> Iterator[str]:
     _fitting(subject)

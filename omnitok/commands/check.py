@@ -50,6 +50,9 @@ def check(
     asked = {"only": list(only), "expected": _expected(expect), "config": parse_sets(set_), "examples": [str(f) for f in example]}
     _refuse_unknown(asked)
     targets = _targets(names, plugin)
+    for file in example:
+        if not file.is_file():
+            raise ConfigError(f"--example {file}: no such file")
     if (set_ or example) and len(targets) != 1:
         raise ConfigError("--set and --example are for one plugin: give its name")
     reports = [report for name, files in targets for report in _checked(name, files, asked, timeout)]
