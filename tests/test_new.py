@@ -17,7 +17,7 @@ import pytest
 
 import omnitok as ot
 from omnitok import cli
-from omnitok.commands import new
+from omnitok.commands import new, package
 from omnitok.errors import ConfigError, PluginError
 
 ROOT = Path(__file__).parents[1]
@@ -191,7 +191,7 @@ def _umask() -> int:
 
 @pytest.mark.parametrize(("version", "range_"), [("0.1.0", ">=0.1,<0.2"), ("1.12.3", ">=1.12,<1.13"), ("2.0.0rc1", ">=2.0,<2.1")])
 def test_the_api_range_is_one_minor_version(version: str, range_: str) -> None:
-    assert new.requirement(version) == f"omnitok{range_}"
+    assert package.requirement(version) == f"omnitok{range_}"
 
 
 def test_the_example_reads_what_it_says_and_refuses_the_rest(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

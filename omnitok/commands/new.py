@@ -1,7 +1,4 @@
-"""`omnitok new`: a plugin's package, ready to be installed, checked and edited; of a one-file plugin, or of a small example.
-
-The package is written beside its place and renamed: it is there whole, or not at all.
-"""
+"""`omnitok new`: a plugin's package, ready to be installed, checked and edited; of a one-file plugin, or of a small example."""
 
 from __future__ import annotations
 
@@ -9,44 +6,25 @@ import importlib.util
 import keyword
 import os
 import re
-import shutil
 import sys
-from collections.abc import Mapping, Sequence
-from importlib import metadata, resources
+from collections.abc import Mapping
 from pathlib import Path
-from string import Template
 from typing import Annotated, Any
 
 import msgspec
 from cyclopts import Parameter
 
-from .. import __version__
 from ..discovery import installed
 from ..errors import ConfigError, InputError, PluginError
 from .child import ChildFailure, run_in_child, serve
 from .common import console
+from .package import Facts, module_of, package, write
 
 SECONDS = 60.0
 """that a one-file plugin may take to say what is in it."""
 LONGEST_NAME = 50
 _PLAIN = re.compile(r"[a-z][a-z0-9_-]*(/[A-Za-z0-9_.-]+)?")
 """names that may stand in TOML and in Python as they are."""
-
-
-class Facts(msgspec.Struct, frozen=True):
-    """What a package says of one tokenizer."""
-
-    name: str
-    about: str
-    """the first line of its docstring."""
-    suffixes: tuple[str, ...] = ()
-    channel: str = ""
-    """the first of its channels."""
-    generates: bool = True
-    needs: tuple[str, ...] = ()
-    """configuration fields without a default."""
-    dataset: tuple[str, str] | None = None
-    """a dataset of the same plugin, and the field that holds the objects."""
 
 
 def new(
@@ -101,7 +79,7 @@ def _refuse_taken(name: str, source: Path | None) -> None:
         if _same(plugin.record.name, name):
             whose = f"{plugin.record.distribution} {plugin.record.version}"
             raise ConfigError(f"plugin name {name!r} is taken by {whose}, and two of one name cannot be used; choose another")
-    module = _module(name)
+    module = module_of(name)
     found = importlib.util.find_spec(module)
     if found is not None and not (source and found.origin and Path(found.origin).resolve() == source.resolve()):
         raise ConfigError(f"a module {module} is installed already ({found.origin}); choose another name")
@@ -109,10 +87,6 @@ def _refuse_taken(name: str, source: Path | None) -> None:
 
 def _same(one: str, other: str) -> bool:
     return one.lower().replace("_", "-") == other.lower().replace("_", "-")
-
-
-def _module(name: str) -> str:
-    return f"omnitok_{name.replace('-', '_')}"
 
 
 # -- what a one-file plugin holds
@@ -180,82 +154,6 @@ def _generates(tokenizer: Any) -> bool:
     except InputError:
         return False
     return True
-
-
-# -- the package
-
-
-def package(name: str, facts: Sequence[Facts], code: bytes | None = None) -> dict[str, bytes]:
-    """The files of a package by their names: of the example, or of a plugin's own `code`, which goes in byte for byte."""
-    module, distribution = _module(name), f"omnitok-{name}"
-    ready = [f.name for f in facts if not f.needs]
-    claims = [(f.name, suffix) for f in facts for suffix in f.suffixes]
-    lines = "\n".join(f'"{plugin}{suffix}" = "{module}"' for plugin, suffix in claims)
-    values = {
-        "name": facts[0].name,
-        "names": " and ".join(f.name for f in facts),
-        "stem": "".join(word.capitalize() for word in name.split("-")),
-        "distribution": distribution,
-        "module": module,
-        "python": metadata.metadata("omnitok")["Requires-Python"],
-        "requirement": requirement(__version__),
-        "plugins": "\n".join(f'{f.name} = "{module}"' for f in facts) + "\n",
-        "suffixes": f'[project.entry-points."omnitok.suffixes"]\n{lines}\n' if claims else "",
-        "checked": ", ".join(f'"{each}"' for each in ready),
-        "claims": repr({f.name: f.suffixes for f in facts}).replace("'", '"'),
-        "about": "\n".join(_about(f) for f in facts),
-        "use": "".join(_use(f) for f in facts[:1]),
-    }
-    test = _filled("test.py", values) + (_filled("test_toy.py", values) if code is None else "")
-    return {
-        f"{module}.py": _filled("plugin.py", values).encode() if code is None else code,
-        "pyproject.toml": _filled("pyproject.toml", values).encode(),
-        f"tests/test_{module.removeprefix('omnitok_')}.py": test.encode(),
-        "README.md": _filled("README.md", values).encode(),
-    }
-
-
-def requirement(version: str) -> str:
-    """The API range of a plugin written today: this minor version of omnitok, and no later one."""
-    major, minor = re.findall(r"\d+", version)[:2]
-    return f"omnitok>={major}.{minor},<{major}.{int(minor) + 1}"
-
-
-def _about(facts: Facts) -> str:
-    files = f" Reads {' '.join(facts.suffixes)}." if facts.suffixes else ""
-    needs = f" Its configuration must say {', '.join(facts.needs)}." if facts.needs else ""
-    return f"- `{facts.name}`: {facts.about}{files}{needs}"
-
-
-def _use(facts: Facts) -> str:
-    values = {"name": facts.name, "channel": facts.channel}
-    if facts.suffixes:
-        suffix = facts.suffixes[0]
-        go_on = f'omnitok generate runs/first --prompt "at rest" --channel {facts.channel}\n' if facts.generates else ""
-        return _filled("use_files.md", {**values, "suffix": suffix, "generate": go_on})
-    if facts.dataset:
-        return _filled("use_dataset.md", {**values, "dataset": facts.dataset[0], "field": facts.dataset[1]})
-    return _filled("use_none.md", values)
-
-
-def _filled(template: str, values: Mapping[str, str]) -> str:
-    text = resources.files("omnitok.commands").joinpath("templates", f"{template}.template").read_text("utf-8")
-    return Template(text).substitute(values)
-
-
-def write(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Write all files or none. Raises InputError naming the folder where the disk refuses."""
-    work = folder.with_name(f".{folder.name}-{os.getpid()}.part")
-    try:
-        work.mkdir()
-        for path, data in files.items():
-            (work / path).parent.mkdir(exist_ok=True)
-            (work / path).write_bytes(data)
-        work.rename(folder)
-    except OSError as error:
-        raise InputError(f"{folder} cannot be written: {error.strerror or error}") from None
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
 
 
 def _tell(folder: Path, name: str, files: Mapping[str, bytes], own: bool) -> None:
