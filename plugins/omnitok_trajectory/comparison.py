@@ -102,12 +102,12 @@ class Comparison:
 
     def _cells(self, row: dict[str, Any]) -> list[str]:
         low, high = row["interval"]
-        cells = [f"{row['return']:.1f} [{low:.1f}, {high:.1f}]"]
+        cells = [f"{row['return']:.4g} [{low:.4g}, {high:.4g}]"]
         cells += [f"{row['normalised']:.1f}"] if self.scale is not None else []
         if "achieved" not in row:
             return cells
         numbers = ("-" if row[k] is None else f"{row[k]:.3f}" for k in ("pearson", "slope"))
-        return [*cells, *(f"{x:.0f}" for x in row["achieved"]), *numbers]
+        return [*cells, *(f"{x:.4g}" for x in row["achieved"]), *numbers]
 
 
 def interval(returns: np.ndarray, level: float = 0.95, draws: int = 2000, seed: int = 0) -> list[float]:
