@@ -58,12 +58,12 @@ class Importer:
         return last
 
     def _end(self, plugin: Plugin, this: LastImport | None, last: LastImport | None = None) -> None:
-        """Remember what is new."""
+        """Remember how it went, where that was announced or is new; None takes the announcement back."""
         if self.memory is None or plugin.record.is_file:
             return
         if this is None:
             self.memory.forget(plugin.record.name)
-        elif last is None or (this.result, this.datasets, this.traceback) != (last.result, last.datasets, last.traceback):
+        elif last is None or last.result != "ok" or (this.result, this.datasets) != ("ok", last.datasets):
             written = self.memory.record({plugin.record.name: this})
             if not written and this.result != "ok":
                 note(f"{self.memory.problem}; nothing is remembered of the plugins")

@@ -50,6 +50,16 @@ def test_success_and_failure_are_remembered(installed: Install) -> None:
     assert last.reason == "ZeroDivisionError: division by zero"
 
 
+def test_the_same_failure_again_is_the_same_failure(installed: Install, monkeypatch: pytest.MonkeyPatch) -> None:
+    installed("fake-bad", "1 / 0")
+    for _ in range(3):
+        with pytest.raises(PluginError, match="ZeroDivisionError"):
+            ot.load_plugins().tokenizer("fake_bad")
+        last = Memory().last("fake_bad", "fake-bad", "1.0")
+        assert last is not None
+        assert (last.result, last.reason) == ("broken", "ZeroDivisionError: division by zero")
+
+
 def test_another_version_is_another_matter(installed: Install, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     installed("fake-bad", "1 / 0")
     with pytest.raises(PluginError):
@@ -92,6 +102,11 @@ def test_an_interrupted_import_is_not_held_against_it(installed: Install) -> Non
     assert record("fake_slow").status == "not imported"
     with pytest.raises(KeyboardInterrupt):
         host.tokenizer("fake_slow")  # it is tried again
+    broken = LastImport("fake-slow", "1.0", ot.__version__, "broken", remembered.now(), "what was known", "what was known")
+    Memory().record({"fake_slow": broken})
+    with pytest.raises(KeyboardInterrupt):
+        ot.load_plugins().tokenizer("fake_slow")
+    assert record("fake_slow").reason == "what was known"
 
 
 # -- an import that takes the process with it
