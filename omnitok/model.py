@@ -23,7 +23,7 @@ from .nn.attention import Attention
 from .nn.cache import Cache
 from .nn.context import Context
 from .nn.initial import Initial
-from .nn.inline import Function, Functions, chained, function_of
+from .nn.inline import Function, Functions, function_of
 from .nn.losses import ExtraLoss as ExtraLoss
 from .nn.mixers import Mixer
 from .nn.norms import Norm
@@ -177,8 +177,8 @@ class StreamModule(nn.Module):
 
 
 @function_of(StreamModule)
-def _stream(module: StreamModule) -> Function:
-    return chained(module.parts())
+def _stream(module: StreamModule, by: Functions) -> Function:
+    return by.chain(module.parts())
 
 
 class Transformer(nn.Module):
@@ -212,6 +212,7 @@ class Transformer(nn.Module):
         self.axis_names = {n: tuple(a.axis for a in c.axes) for n, c in free.items()}
         self.axes = named_modules({a.axis: a.build(self.width, self.width) for a in shared_axes(free)}, "axis")
         self.table_modules = self._table_modules()
+        self.own_pipes = {s: self._own_pipes(s) for s in config.streams}
         self.preset_heads = {f"{s}:{h}": (s, h) for s, c in config.streams.items() for h in c.heads}
         """head -> (stream, name there): as "<stream>:<head>", and by the name that an objective gives it"""
         self.heads = named_modules(dict(self._own_heads(heads)), "head")
@@ -249,6 +250,11 @@ class Transformer(nn.Module):
     def tables(self) -> dict[str, Tensor]:
         """Embedding tables by channel, and by role for bound channels."""
         return {name: module.weight for name, module in self.table_modules.items()}
+
+    def _own_pipes(self, stream: str) -> dict[str, nn.Module]:
+        """Channel -> the embedding that the stream itself brings for it."""
+        embed = self.stream(stream).embed
+        return {channel: embed[role] for role, channel in self.roles.items() if role in embed}
 
     def _table_modules(self) -> dict[str, TableModule]:
         found: dict[str, TableModule] = {}
@@ -311,9 +317,7 @@ class Transformer(nn.Module):
 
     def embed(self, packed: PackedStream, name: str, layout: Layout, ctx: Context) -> Tensor:
         """Every channel's content -> vectors, put back into the order of the stream: [N, D]."""
-        module, parts = self.stream(name), []
-        embed = module.embed
-        of_channel = {c: embed[r] for r, c in self.roles.items() if r in embed}
+        module, parts, of_channel = self.stream(name), [], self.own_pipes[name]
         for channel, content in packed.content.items():
             local = Context(layout, tables=ctx.tables, lengths=content.lengths)
             own = of_channel.get(channel)

@@ -237,7 +237,7 @@ def _remembered(q: Tensor, k: Tensor, v: Tensor, keys: Layout, spec: Spec, ctx: 
 
 def _sdpa(q: Tensor, k: Tensor, v: Tensor, block: Block, spec: Spec, ctx: Context) -> Tensor:
     """[B, Q, H, K] each -> [B, Q, H * K]. A query that sees nothing gives 0."""
-    mask, causal = ctx.once(("mask", id(block), spec.key), lambda: _mask(block, spec))
+    mask, causal = block.once(spec.key, lambda: _mask(block, spec))
     for term in spec.contents:
         mask, causal = _added(mask, term.content(q, block) * spec.scale, block), False
         q = term.query(q)

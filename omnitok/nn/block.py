@@ -6,7 +6,8 @@ Shape letters: B rows of the block (documents), Q queries and K keys per row.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -31,6 +32,14 @@ class Block:
     """the rule is: key place <= query place, and Q == K."""
     allowed: Tensor | None = None
     """[B, Q, K] bool; None: all (or `causal`)."""
+    memo: dict[Any, Any] = field(default_factory=dict)
+    """what depends on the block alone and is needed by several layers"""
+
+    def once(self, key: Any, make: Callable[[], Any]) -> Any:
+        """`make()`, computed once per block."""
+        if key not in self.memo:
+            self.memo[key] = make()
+        return self.memo[key]
 
     def mask(self) -> Tensor | None:
         """[B, Q, K] bool, the causal rule written out; None where everything is visible."""

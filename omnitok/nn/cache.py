@@ -22,7 +22,8 @@ class Cache:
     layer can see any more are dropped when slots run out.
 
     Order rises along a document, and what was fed before lies before what comes: new tokens see all that is held, and of
-    their own part the first tokens up to their own order. Where documents are equally long, one slice takes their tokens.
+    their own part the first tokens up to their own order, which counts from the start of the part. Where documents are
+    equally long, one slice takes their tokens.
     `axes` are those that are kept for keys; None: all.
     """
 
@@ -51,7 +52,7 @@ class Cache:
         return torch.tensor(self.lengths) - torch.tensor(self.held)
 
     def extend(self, layout: Layout) -> Layout:
-        """Reserve slots for these tokens and return their layout, shifted behind what is held."""
+        """Reserve slots for these tokens and return their layout, with positions behind what is held."""
         self.device = layout.segment.device
         self._make_room(max(layout.lengths, default=0))
         self.part, self.before = layout, self.held
@@ -61,7 +62,7 @@ class Cache:
         self.lengths = [n + new for n, new in zip(self.lengths, layout.lengths, strict=True)]
         self.held = [n + new for n, new in zip(self.before, layout.lengths, strict=True)]
         self.tokens, self.width = max(self.lengths, default=0), max(self.held, default=0)
-        self.layout = layout.replace(order=layout.order + shift, position=layout.position + shift)
+        self.layout = layout.replace(position=layout.position + shift)
         for name in ("position", *self.layout.axes):
             if self.axes is None or name in self.axes:
                 self.columns[name] = self._put(self.columns.get(name), self.layout.axis(name))

@@ -7,8 +7,9 @@ order. A module stands for itself where no function is written for its type, in 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, cast
+from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -18,34 +19,45 @@ from .context import Context
 from .mixers import MLPModule
 from .norms import NormModule
 from .residual import ResidualModule
-from .steps import AffineModule, DropoutModule, FunctionModule, LinearModule, Pipeline
+from .steps import AffineModule, AxisModule, DropoutModule, FunctionModule, LinearModule, Pipeline
 
-Function = Callable[[Tensor, Context], Tensor]
-Maker = Callable[[Any], Function]
+Function = Callable[..., Tensor]
+"""called as its module is"""
+Maker = Callable[[Any, "Functions"], Function]
 MAKERS: dict[type[nn.Module], Maker] = {}
 """by exact type: what a subclass computes is its own affair"""
 
 
 class Functions(dict[nn.Module, Function]):
-    """The function of every module that is asked for, made when it is."""
+    """The function of every module that is asked for, made when it is.
+
+    `joined`: queries, keys and values are one map, by a copy of its weights: faster for few rows, as long as these do not
+    change.
+    """
+
+    def __init__(self, joined: bool = False) -> None:
+        super().__init__()
+        self.joined = joined
 
     def __missing__(self, module: nn.Module) -> Function:
-        self[module] = found = inlined(module)
+        make, hooked = MAKERS.get(type(module)), bool(module._forward_hooks or module._forward_pre_hooks)
+        self[module] = found = module if make is None or module.training or hooked else make(module, self)
         return found
 
+    def chain(self, modules: Sequence[nn.Module | None]) -> Function:
+        """One behind the other."""
+        functions = [self[m] for m in modules if m is not None]
 
-def inlined(module: nn.Module) -> Function:
-    """What the module computes of rows and their context."""
-    make = MAKERS.get(type(module))
-    return make(module) if make is not None and _quiet(module) else cast(Function, module)
+        def run(x: Tensor, ctx: Context) -> Tensor:
+            for function in functions:
+                x = function(x, ctx)
+            return x
 
-
-def _quiet(module: nn.Module) -> bool:
-    return not (module.training or module._forward_hooks or module._forward_pre_hooks)
+        return functions[0] if len(functions) == 1 else run
 
 
 def function_of(kind: type[nn.Module]) -> Callable[[Maker], Maker]:
-    """Declares how modules of this type become functions."""
+    """Declares how modules of this type become functions: by the module and the functions of those inside it."""
 
     def declare(make: Maker) -> Maker:
         MAKERS[kind] = make
@@ -54,51 +66,54 @@ def function_of(kind: type[nn.Module]) -> Callable[[Maker], Maker]:
     return declare
 
 
-def chained(modules: Sequence[nn.Module | None]) -> Function:
-    """One behind the other."""
-    functions = [inlined(m) for m in modules if m is not None]
-
-    def run(x: Tensor, ctx: Context) -> Tensor:
-        for function in functions:
-            x = function(x, ctx)
-        return x
-
-    return functions[0] if len(functions) == 1 else run
-
-
-def linear_map(module: nn.Linear) -> Callable[[Tensor], Tensor]:
-    """A linear map inside a module."""
-    if type(module) is not nn.Linear or not _quiet(module):
-        return module
+@function_of(nn.Linear)
+def _map(module: nn.Linear, by: Functions) -> Callable[..., Tensor]:
+    """A linear map inside another module, called without a context."""
     apply, weight, bias = F.linear, module.weight, module.bias
     return lambda x: apply(x, weight, bias)
 
 
 @function_of(Pipeline)
-def _pipeline(module: Pipeline) -> Function:
-    return chained([m for m in module if not isinstance(m, DropoutModule)])
+def _pipeline(module: Pipeline, by: Functions) -> Function:
+    return by.chain([m for m in module if not isinstance(m, DropoutModule)])
 
 
 @function_of(LinearModule)
-def _linear(module: LinearModule) -> Function:
+def _linear(module: LinearModule, by: Functions) -> Function:
     weight, bias = module.weight, module.bias
     return lambda x, ctx: F.linear(x.flatten(1).to(weight.dtype), weight, bias)
 
 
 @function_of(AffineModule)
-def _affine(module: AffineModule) -> Function:
+def _affine(module: AffineModule, by: Functions) -> Function:
     mean, std = module.mean, module.std
+    if not mean.any() and bool((std == 1).all()):
+        return lambda x, ctx: x.to(mean.dtype)
     return lambda x, ctx: (x.to(mean.dtype) - mean) / std
 
 
+@function_of(AxisModule)
+def _axis(module: AxisModule, by: Functions) -> Function:
+    axis, table, add = module.config.axis, module.table, module.add
+    if table is None or module.config.kind == "linear":
+        return lambda x, ctx: add(x, ctx.layout.axis(axis))
+    last = table.shape[0] - 1
+
+    def run(x: Tensor, ctx: Context) -> Tensor:
+        values = ctx.layout.axis(axis)  # type: ignore[union-attr]
+        return x + F.embedding(values.clamp(0, last), table) * (values >= 0).unsqueeze(1)
+
+    return run
+
+
 @function_of(FunctionModule)
-def _function(module: FunctionModule) -> Function:
+def _function(module: FunctionModule, by: Functions) -> Function:
     function = module.function
     return lambda x, ctx: function(x)
 
 
 @function_of(NormModule)
-def _norm(module: NormModule) -> Function:
+def _norm(module: NormModule, by: Functions) -> Function:
     weight, bias, eps, kind = module.weight, module.bias, module.config.eps, module.config.kind
     shape = weight.shape
     if kind == "layer":
@@ -107,19 +122,19 @@ def _norm(module: NormModule) -> Function:
 
 
 @function_of(MLPModule)
-def _mlp(module: MLPModule) -> Function:
-    act, up, down = module.act, linear_map(module.up), linear_map(module.down)
+def _mlp(module: MLPModule, by: Functions) -> Function:
+    act, up, down = module.act, by[module.up], by[module.down]
     if module.gate is None:
         return lambda x, ctx: down(act(up(x)))
-    gate = linear_map(module.gate)
+    gate = by[module.gate]
     return lambda x, ctx: down(act(gate(x)) * up(x))
 
 
 @function_of(ResidualModule)
-def _residual(module: ResidualModule) -> Function:
-    branch = chained([module.pre, module.mixer, module.branch])
+def _residual(module: ResidualModule, by: Functions) -> Function:
+    branch = by.chain([module.pre, module.mixer, module.branch])
     gain, scale, skip = module.gain, module.scale, module.skip
-    post = inlined(module.post) if module.post is not None else None
+    post = by[module.post] if module.post is not None else None
 
     def run(x: Tensor, ctx: Context) -> Tensor:
         y = branch(x, ctx)
@@ -132,23 +147,39 @@ def _residual(module: ResidualModule) -> Function:
 
 
 @function_of(AttentionModule)
-def _attention(module: AttentionModule) -> Function:
+def _attention(module: AttentionModule, by: Functions) -> Function:
     """Without what acts on queries and keys, and without what a cache keeps of a memory: these are left to the module."""
     c = module.config
     if c.qk_norm or c.positions or c.memory_norm:
         return module
-    to_q, to_k, to_v, to_o = (linear_map(m) for m in (module.q, module.k, module.v, module.o))
-    memory, heads, kv_heads = c.source == "memory", module.heads, module.kv_heads
-    spec, size, value_size = module.spec([], memory), module.head_dim, c.value_dim or module.head_dim
+    memory, project, to_o = c.source == "memory", _projected(module, by), by[module.o]
+    spec = module.spec([], memory)
 
     def run(x: Tensor, ctx: Context) -> Tensor:
         if memory and ctx.cache is not None:
             return module(x, ctx)  # type: ignore[no-any-return]
         assert ctx.layout is not None
         source, keys = ctx.memory if memory else (x, ctx.layout)  # type: ignore[misc]
-        q, k, v = to_q(x), to_k(source), to_v(source)
-        q, k = q.view(q.shape[0], heads, size), k.view(k.shape[0], kv_heads, size)
-        v = v.view(v.shape[0], kv_heads, value_size)
+        q, k, v = project(x, source)
         return to_o(backends.attend(q, k, v, ctx.layout, keys, spec, ctx, module))
+
+    return run
+
+
+def _projected(module: AttentionModule, by: Functions) -> Callable[[Tensor, Tensor], Sequence[Tensor]]:
+    """Rows that ask and rows that are asked -> queries, keys and values [N, H, K]."""
+    c, size, heads = module.config, module.head_dim, (module.heads, module.kv_heads, module.kv_heads)
+    maps = (module.q, module.k, module.v)
+    if by.joined and c.source == "self" and len(set(heads)) == 1 and all(type(m) is nn.Linear for m in maps) and not c.value_dim:
+        weight = torch.cat([m.weight for m in maps])
+        bias = None if module.q.bias is None else torch.cat([m.bias for m in maps])
+        return lambda x, source: F.linear(x, weight, bias).view(x.shape[0], 3, heads[0], size).unbind(1)
+    to_q, to_k, to_v = (by[m] for m in maps)
+    value_size = c.value_dim or size
+
+    def run(x: Tensor, source: Tensor) -> Sequence[Tensor]:
+        q, k, v = to_q(x), to_k(source), to_v(source)
+        q, k = q.view(q.shape[0], heads[0], size), k.view(k.shape[0], heads[1], size)
+        return q, k, v.view(v.shape[0], heads[2], value_size)
 
     return run

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,8 +16,8 @@ from omnitok.nn.steps import Axis
 from omnitok.tokenizer import Channel
 
 from .episode import Tree
-from .flatten import accept, flatten, nearest, unflatten
-from .spaces import Box, Discrete, MultiDiscrete, Space, leaf_spaces, width
+from .flatten import accept, columns, flatten, nearest, unflatten
+from .spaces import Box, Discrete, MultiDiscrete, Space, bounds, leaf_spaces, width
 from .steps import ObservationConv
 
 MAX_JOINT_IDS = 4096
@@ -36,6 +37,11 @@ class Codec:
 
     tokens: ClassVar[int] = 1
     """of a row"""
+
+    @functools.cached_property
+    def limits(self) -> tuple[np.ndarray, np.ndarray]:
+        """[C] lowest and [C] highest value of every column."""
+        return bounds(self.space)
 
     def content(self, tree: Tree, what: str, cast: bool = False) -> Tensor:
         """n rows -> ids [n], ids [n, c] or features [n, C]. Raises InputError naming the part and step that does not fit."""
@@ -63,8 +69,13 @@ class Codec:
     def nearest(self, content: Tensor) -> Tree:
         """Content as a model gives it (features may be any real numbers) -> the nearest rows of the space."""
         if self.kind == "features":
-            return nearest(self.space, content.detach().cpu().numpy())
+            return nearest(self.space, content.detach().cpu().numpy(), self.limits)
         return self.tree(content)
+
+    def settled(self, content: Tensor) -> tuple[Tree, Tensor]:
+        """The nearest rows of the space, and their own content."""
+        tree = self.nearest(content)
+        return tree, torch.from_numpy(columns(self.space, tree)) if self.kind == "features" else content
 
     def numbers(self, tree: Tree, what: str) -> np.ndarray | None:
         """[n, C] what `fit` measures; None where ids say it all."""

@@ -5,6 +5,7 @@ Shape letters: n rows, C columns.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -13,7 +14,7 @@ import numpy as np
 from omnitok.errors import InputError
 
 from .episode import Tree
-from .spaces import Dict, Discrete, Leaf, MultiBinary, MultiDiscrete, Space, Text, Tuple, bounds, leaf_spaces, matrix_dtype
+from .spaces import Box, Dict, Discrete, Leaf, MultiBinary, MultiDiscrete, Space, Text, Tuple, leaf_spaces, matrix_dtype
 
 _EXACT = 2**53  # largest integer range that a float64 holds exactly
 
@@ -41,6 +42,8 @@ def flatten(space: Space, tree: Tree, what: str, cast: bool = False) -> np.ndarr
 
 def unflatten(space: Space, matrix: np.ndarray) -> Tree:
     """[n, C] -> a tree of n rows, the inverse of `flatten`."""
+    if isinstance(space, Box):
+        return space.rows(matrix)
     found, at = [], 0
     for _, leaf in leaf_spaces(space):
         found.append(leaf.rows(matrix[:, at : at + leaf.size]))
@@ -48,10 +51,24 @@ def unflatten(space: Space, matrix: np.ndarray) -> Tree:
     return _grow(space, iter(found))
 
 
-def nearest(space: Space, matrix: np.ndarray) -> Tree:
-    """[n, C] real numbers, as a model predicts them -> the rows of the space that lie nearest."""
-    low, high = bounds(space)
-    return unflatten(space, np.clip(matrix.astype(np.float64), low, high))
+def nearest(space: Space, matrix: np.ndarray, limits: tuple[np.ndarray, np.ndarray]) -> Tree:
+    """[n, C] real numbers, as a model predicts them -> the rows of the space that lie nearest, between its `bounds`.
+
+    Raises InputError where one is not finite.
+    """
+    low, high = limits
+    inside = np.minimum(np.maximum(matrix.astype(np.float64), low), high)
+    if not math.isfinite(inside.sum()):
+        raise InputError("the model's answers hold NaN or infinity where a row of a space is expected")
+    return unflatten(space, inside)
+
+
+def columns(space: Space, tree: Tree) -> np.ndarray:
+    """`flatten` for a tree that is known to belong to the space."""
+    if isinstance(space, Box):
+        return np.array(space.columns(tree), matrix_dtype(space))
+    dtype = matrix_dtype(space)
+    return np.concatenate([leaf.columns(rows).astype(dtype) for _, leaf, rows in walk(space, tree, "")], axis=1)
 
 
 def walk(space: Space, tree: Tree, label: str) -> Iterator[tuple[str, Leaf, np.ndarray]]:
@@ -86,6 +103,16 @@ def accept(leaf: Leaf, x: np.ndarray, label: str, cast: bool = False) -> np.ndar
         )
     if x.dtype.kind == "f" and not np.isfinite(x).all():
         raise InputError(f"{label}: NaN or infinity at step {_first(~np.isfinite(x))}")
+    values = x if x.dtype == leaf.dtype else _cast(leaf, x, label, cast)
+    outside = _outside(leaf, values)
+    if outside is not None and outside.any():
+        step = _first(outside)
+        raise InputError(f"{label}: {values[step]} at step {step} is not in the {type(leaf).__name__} space")
+    return values
+
+
+def _cast(leaf: Leaf, x: np.ndarray, label: str, cast: bool) -> np.ndarray:
+    """The rows in the leaf's dtype, where they have another."""
     with np.errstate(all="ignore"):
         values = x.astype(leaf.dtype)
         wrong = values.astype(x.dtype) != x
@@ -96,10 +123,6 @@ def accept(leaf: Leaf, x: np.ndarray, label: str, cast: bool = False) -> np.ndar
         )
     if values.dtype.kind == "f" and not np.isfinite(values).all():
         raise InputError(f"{label}: the value at step {_first(~np.isfinite(values))} is too large for {leaf.dtype}")
-    outside = _outside(leaf, values)
-    if outside is not None and outside.any():
-        step = _first(outside)
-        raise InputError(f"{label}: {values[step]} at step {step} is not in the {type(leaf).__name__} space")
     return values
 
 

@@ -14,7 +14,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from omnitok.batch import PackedBatch
+from omnitok.batch import PackedBatch, Stream
 from omnitok.layout import Layout, build_grid
 from omnitok.model import Transformer, refuse_long
 from omnitok.nn.attention import Attention, AttentionModule
@@ -26,10 +26,10 @@ from omnitok.nn.residual import Residual
 
 
 class LastRows:
-    """A model read at the last token of causal documents."""
+    """A model read at the last token of equal causal documents."""
 
     def __init__(self, model: Transformer) -> None:
-        self.model, self.module = model, model.stream(model.main)
+        self.model, self.main, self.module = model, model.main, model.stream(model.main)
         self.blocks = [list(cast(nn.ModuleDict, block).values()) for block in self.module.blocks]
         """the residuals of every block"""
         self.block = self._trimmed()
@@ -49,49 +49,40 @@ class LastRows:
         attention.config = attention.config.replace(source="memory")
         return [exchanged(head, mixer=attention), *tail]
 
-    def __call__(
-        self, batch: PackedBatch, last: Tensor, ends: Layout | None = None, functions: Functions | None = None
-    ) -> Tensor:
+    def __call__(self, batch: PackedBatch, last: Tensor, ends: Layout | None = None) -> Tensor:
         """[n, D] hidden rows `last`, each the last of its document; `ends` is their layout where it was made before,
         with any steps."""
         if self.block is None:
-            return self.model.hidden(batch, functions=functions)[self.model.main][last]
-        layout = batch.streams[self.model.main].layout
-        return self.read(self.embedded(batch, functions), layout, last, ends, self.blocks[:-1], functions)
+            return self.model.hidden(batch)[self.main][last]
+        packed = batch.streams[self.main]
+        return self.read(self.embedded(packed), last, ends, self.blocks[:-1], self.context(packed.layout))
 
-    def embedded(self, batch: PackedBatch, functions: Functions | None = None) -> Tensor:
+    def context(self, layout: Layout, functions: Functions | None = None) -> Context:
+        """Where the blocks run."""
+        shared = dict(zip(self.module.shared_keys, self.module.shared, strict=True))
+        return Context(layout, shared=shared, tables=self.model.tables(), functions=functions)
+
+    def embedded(self, packed: Stream, functions: Functions | None = None) -> Tensor:
         """[N, D] the rows in front of the first block."""
-        main = self.model.main
-        packed = batch.streams[main]
-        ctx = Context(packed.layout, tables=self.model.tables(), functions=functions)
-        return ctx.run(self.module.steps)(self.model.embed(packed, main, packed.layout, ctx), ctx)
+        ctx = self.context(packed.layout, functions)
+        return ctx.run(self.module.steps)(self.model.embed(packed, self.main, packed.layout, ctx), ctx)
 
-    def read(
-        self,
-        x: Tensor,
-        layout: Layout,
-        last: Tensor,
-        ends: Layout | None,
-        before: Sequence[Sequence[nn.Module]],
-        functions: Functions | None = None,
-    ) -> Tensor:
+    def read(self, x: Tensor, last: Tensor, ends: Layout | None, before: Sequence[Sequence[nn.Module]], ctx: Context) -> Tensor:
         """What the trimmed pass makes of embedded rows x [N, D]; `before` are the blocks in front of the last one."""
-        assert self.block is not None
-        module = self.module
-        refuse_long(max(layout.lengths, default=0), module.longest, self.model.main)
-        shared = dict(zip(module.shared_keys, module.shared, strict=True))
-        ctx = Context(layout, shared=shared, functions=functions)
+        layout = ctx.layout
+        assert self.block is not None and layout is not None
+        refuse_long(max(layout.lengths, default=0), self.module.longest, self.main)
         for block in before:
             for residual in block:
                 x = ctx.run(residual)(x, ctx)
         reader, *tail = self.block
         memory = ctx.run(reader.pre)(x, ctx) if reader.pre else x
         own = ending(layout, last) if ends is None else ends.replace(axes={a: v[last] for a, v in layout.axes.items()})
-        ctx = Context(own, memory=(memory, layout), shared=shared, functions=functions)
+        ctx = Context(own, (memory, layout), ctx.shared, ctx.tables, functions=ctx.functions)
         x = ctx.run(reader)(x[last], ctx)
         for residual in tail:
             x = ctx.run(residual)(x, ctx)
-        return ctx.run(module.norm)(x, ctx) if module.norm else x
+        return ctx.run(self.module.norm)(x, ctx) if self.module.norm else x
 
 
 def attends(residual: Residual) -> bool:

@@ -58,6 +58,7 @@ class ModelPolicy:
         self.head = tokenizer.channel("action")
         self.observed, self.asked = tokenizer.channel("observation"), tokenizer.channel("return_to_go")
         self.channel = tokenizer.channels()[self.head]
+        self.mean, self.std = torch.tensor(self.channel.mean), torch.tensor(self.channel.std)
         self.observations, self.actions = tokenizer.observations, tokenizer.actions
         parts = [s.channel for s in tokenizer.step_tokens([0.0], [tree_row(tokenizer.samples()[0].observations, 0)], 0)[0].spans]
         self.window = Window(model, parts, self.head, context, attend, prompt, banded)
@@ -75,12 +76,8 @@ class ModelPolicy:
             self.window.select(kept)
             self.rows, self.taken = list(rows), None if self.taken is None else self.taken[kept]
         answers = self.window.answer(self._new(returns_to_go, observations)).cpu()
-        chosen = self._chosen(answers)
-        found = self.actions.nearest(chosen)
-        actions = [tree_row(found, i) for i in range(len(chosen))]
-        codec = self.actions
-        self.taken = chosen if codec.kind == "id" else codec.content(stack(actions, codec.space), "actions", cast=True)
-        return actions
+        found, self.taken = self.actions.settled(self._chosen(answers))
+        return [tree_row(found, i) for i in range(len(self.rows))]
 
     def _new(self, returns_to_go: np.ndarray, observations: Sequence[Any]) -> dict[str, Tensor]:
         codec = self.observations
@@ -92,7 +89,7 @@ class ModelPolicy:
     def _chosen(self, answers: Tensor) -> Tensor:
         """Raw features [m, C], or ids [m]: the best, or drawn by inverting the distribution function."""
         if self.channel.vocab is None:
-            return self.channel.raw(answers)
+            return answers * self.std + self.mean
         if self.greedy:
             return answers.argmax(-1)
         drawn = torch.tensor([self.draws[row].random() for row in self.rows], dtype=torch.float64)

@@ -84,7 +84,8 @@ class Window:
     def begin(self, n: int) -> None:
         """n episodes before their first step."""
         self.n, self.step = n, 0
-        self.functions = Functions()
+        self.functions = Functions(joined=True)
+        self.asking = Context(tables=self.model.tables())
         self.cache: Cache | None = self.model.cache(n)
         self.held: dict[str, deque[Tensor]] = {c: deque(maxlen=self.steps) for c in (*self.before, self.action)}
         self.slide = Slide(n, len(self.prompt)) if self.slides else None
@@ -117,26 +118,25 @@ class Window:
         else:
             self.cache = None
             hidden = self._read_window(new)
-        ctx = Context(tables=self.model.tables(), functions=self.functions)
-        return ctx.run(self.model.head(self.action))(hidden, ctx)
+        return self.functions[self.model.head(self.action)](hidden, self.asking)
 
     def _newest(self, new: Mapping[str, Tensor]) -> tuple[Template, PackedBatch]:
         """The tokens of this step as documents of their own."""
-        values = {c: x[:, None] for c, x in new.items()}
-        template = self._template("next" if self.step > 1 else "first", lambda: values)
-        return template, self._filled(template, values, max(0, self.step - 2))
+        template = self._template("next" if self.step > 1 else "first", lambda: {c: x[:, None] for c, x in new.items()})
+        return template, self._filled(template, new, max(0, self.step - 2))
 
     def _read_window(self, new: Mapping[str, Tensor]) -> Tensor:
         """[n, D] the last rows of the last K steps."""
         assert self.steps is not None
         shift, template = self.step - self.steps, self._template("window", self._window)
-        if self.slide is None:
-            batch = self._filled(template, self._window(), shift)
-            return self.rows(batch, template.last, template.ends, self.functions)
-        batch = self._newest(new)[1] if self.slide.kept else self._filled(template, self._window(), shift)
-        layout = self._moved(template, shift)
-        x = self.slide.add("x", self.rows.embedded(batch, self.functions))
-        return self.rows.read(x, layout, template.last, template.ends, self.blocks, self.functions)
+        slid = self.slide is not None and bool(self.slide.kept)
+        batch = self._newest(new)[1] if slid else self._filled(template, flat(self._window()), shift)
+        if self.rows.block is None:
+            return self.model.hidden(batch, functions=self.functions)[self.model.main][template.last]
+        packed = batch.streams[self.model.main]
+        x = self.rows.embedded(packed, self.functions)
+        x, layout = (x, packed.layout) if self.slide is None else (self.slide.add("x", x), self._moved(template, shift))
+        return self.rows.read(x, template.last, template.ends, self.blocks, self.rows.context(layout, self.functions))
 
     def _window(self) -> dict[str, Tensor]:
         """Channel -> content [n, K, ...] of the last K steps; the action of the last one is not known yet."""
@@ -146,13 +146,12 @@ class Window:
         return {c: torch.stack(x, 1) for c, x in {**found, **({self.action: acted} if acted else {})}.items()}
 
     def _filled(self, template: Template, values: Mapping[str, Tensor], shift: int) -> PackedBatch:
-        """The template's documents with this content, and their steps moved on."""
+        """The template's documents with this content [N of the channel, ...], and their steps moved on."""
         main = self.model.main
         stream = template.batch.streams[main]
         content = dict(stream.content)
         for c, x in values.items():
-            flat = x.flatten(0, 1)
-            content[c] = content[c].replace(**{"features" if content[c].ids is None else "ids": flat})
+            content[c] = content[c].replace(**{"features" if content[c].ids is None else "ids": x})
         return template.batch.replace(streams={main: stream.replace(layout=self._moved(template, shift), content=content)})
 
     def _moved(self, template: Template, shift: int) -> Layout:
@@ -204,6 +203,11 @@ class Window:
         first = self.step - min(self.step, self.steps or self.step)
         moved = [s.replace(axes={"step": s.axes["step"] + first}) for s in spans]
         return Document({self.model.main: self.prompt + TokenSequence(tuple(moved))}, attend=self.attend)
+
+
+def flat(values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """[n, K, ...] -> [n * K, ...]."""
+    return {c: x.flatten(0, 1) for c, x in values.items()}
 
 
 def refuse_unbanded(model: Transformer) -> None:

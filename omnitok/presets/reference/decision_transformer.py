@@ -14,6 +14,7 @@ from ...errors import ConfigError
 from ...model import Model, Stream
 from ...nn.context import Context
 from ...nn.initial import Constant, Initial, Normal
+from ...nn.inline import Function, Functions, function_of
 from ...nn.norms import Norm
 from ...nn.steps import INIT_STD, Act, Affine, Axis, Dropout, Linear, Step, Table
 from ...tokenizer import Channel
@@ -70,6 +71,12 @@ class FirstRowModule(nn.Module):
 
     def forward(self, x: Tensor, ctx: Context) -> Tensor:
         return x + self.table[0]
+
+
+@function_of(FirstRowModule)
+def _first_row(module: FirstRowModule, by: Functions) -> Function:
+    table = module.table
+    return lambda x, ctx: x + table[0]
 
 
 class DecisionTransformer(Reference, frozen=True, kw_only=True):
