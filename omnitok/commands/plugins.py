@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import cyclopts
 from cyclopts import Parameter
-from rich.table import Table
+from rich.table import Column, Table
 
 from ..api_range import OURS, canonical
 from ..discovery import PluginStatus, installed
@@ -124,13 +124,12 @@ def _list(host: Host, json: bool, records: Sequence[PluginStatus]) -> int:
     if not records:
         out.print("no plugins are installed")
         return 0
-    table = Table("name", "distribution", "version", "status", "files")
+    table = Table(*(Column(title, overflow="fold") for title in ("name", "distribution", "version", "status", "files")))
     for r in records:
         table.add_row(r.name, r.distribution, r.version[:19], _status(r), " ".join(r.suffixes))
     out.print(table)
-    for r in records:
-        if advice[r]:
-            out.print(f"{r.name}: {', or '.join(advice[r])}")
+    for line in dict.fromkeys(f"{r.name}: {', or '.join(advice[r])}" for r in records if advice[r]):
+        out.print(line)
     free = sorted({r.distribution for r in records if _asks_nothing(r)})
     if free:
         out.print(f"without a range of omnitok versions in their requirements: {', '.join(free)}")
