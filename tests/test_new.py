@@ -51,6 +51,12 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.fixture
+def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One-file plugins are read here, where torch is imported already; three tests leave that to its own process."""
+    monkeypatch.setattr(new, "run_in_child", lambda module, task, seconds: new.describe(task))
+
+
 def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
     assert cli.run(["new", *map(str, arguments)]) == 2
     return capsys.readouterr().err
@@ -271,7 +277,7 @@ def test_a_file_goes_in_byte_for_byte_with_an_entry_for_each_of_its_tokenizers(
     assert "say size" in (package / "README.md").read_text()
 
 
-def test_readme_fits_what_the_plugin_has(here: Path) -> None:
+def test_readme_fits_what_the_plugin_has(here: Path, in_process: None) -> None:
     (here / "two.py").write_text(TWO)
     assert cli.run(["new", "left", "--from", "two.py"]) == 0
     readme = (here / "omnitok-left" / "README.md").read_text()
@@ -284,7 +290,7 @@ def test_readme_fits_what_the_plugin_has(here: Path) -> None:
     assert 'document = [{ pulse = "pulse" }]' in readme
 
 
-def test_the_name_must_be_one_of_the_files(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_name_must_be_one_of_the_files(here: Path, in_process: None, capsys: pytest.CaptureFixture[str]) -> None:
     (here / "two.py").write_text(TWO)
     error = refused(capsys, "middle", "--from", "two.py")
     assert "no tokenizer 'middle'; `omnitok new left --from two.py` or `omnitok new right_hand --from two.py`" in error
@@ -296,18 +302,27 @@ def test_the_name_must_be_one_of_the_files(here: Path, capsys: pytest.CaptureFix
     [
         ("raise ImportError('needs a thing')", "ImportError: needs a thing"),
         ("raise SystemExit(3)", "SystemExit: 3"),
-        ("import os; os._exit(7)", "exit code 7"),
-        ("import time; time.sleep(60)", "no answer within 5 seconds"),
         ("x = 1", "tokenizers"),
         (TWO.replace('"left"', '"Left one"'), "use lower-case letters"),
         (TWO.replace('(".left", ".LFT")', '("left",)'), "suffixes must be a tuple such as"),
     ],
 )
 def test_a_file_that_cannot_be_read_is_refused_and_nothing_is_written(
+    here: Path, in_process: None, capsys: pytest.CaptureFixture[str], code: str, reason: str
+) -> None:
+    (here / "bad.py").write_text(code)
+    assert reason in refused(capsys, "left", "--from", "bad.py")
+    assert [p.name for p in here.iterdir()] == ["bad.py"]
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [("import os; os._exit(7)", "exit code 7"), ("import time; time.sleep(60)", "no answer within 5 seconds")],
+)
+def test_a_file_that_ends_or_holds_its_process_harms_no_other(
     here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, code: str, reason: str
 ) -> None:
-    if "sleep" in code:
-        monkeypatch.setattr(new, "SECONDS", 5.0)
+    monkeypatch.setattr(new, "SECONDS", 60.0 if "exit" in code else 5.0)
     (here / "bad.py").write_text(code)
     assert reason in refused(capsys, "left", "--from", "bad.py")
     assert [p.name for p in here.iterdir()] == ["bad.py"]
