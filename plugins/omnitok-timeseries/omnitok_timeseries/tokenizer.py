@@ -169,9 +169,12 @@ class TimeSeriesTokenizer(Tokenizer, frozen=True, kw_only=True):
             raise InputError(f"the tokens of {name!r} do not say which series they are (no names in `meta`)")
         features = np.concatenate([span.content.cpu().numpy() for span in tokens.spans])
         count, width = len(meta["names"]), self.channels()[name].width
-        if features.shape[1:] != width or (not self.variables and len(features) % count):
+        if width is None or features.shape[1:] != width or (not self.variables and len(features) % count):
             raise InputError(f"{name!r}: features {list(features.shape)} are no whole patches of {count} variables")
-        here, steps = slice(meta["pad"], meta["pad"] + tokens.spans[-1].meta.get("samples", 0)), None
+        samples, held = tokens.spans[-1].meta.get("samples", 0), features.size // (width[1] * (1 if self.variables else count))
+        if not 0 <= samples <= held - meta["pad"]:
+            raise InputError(f"{name!r}: {held - meta['pad']} samples are here, and the series has {samples}")
+        here, steps = slice(meta["pad"], meta["pad"] + samples), None
         if self.clock == "seen":
             steps = features[:: 1 if self.variables else count, :, -1].reshape(-1)[here]
             features = features[:, :, :-1]

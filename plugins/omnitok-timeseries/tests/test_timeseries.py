@@ -137,6 +137,8 @@ def test_tokens_behind_a_series_are_its_next_samples(joint: bool, past: int, ahe
     assert axes[-1] is None and [a[1]["time"] for a in axes[:-1]] == [(len(prompt) + k) // each for k in range(len(made))]
     back = tokenizer.decode(prompt + ot.TokenSequence((made.replace(meta=meta),)))
     assert back == whole[: past + ahead]
+    with pytest.raises(InputError, match=f"{past} samples are here, and the series has {past + ahead}"):
+        tokenizer.decode(prompt + ot.TokenSequence((made.take(0, 0).replace(meta=meta, part=None),)))
 
 
 @pytest.mark.parametrize(
@@ -322,6 +324,26 @@ def test_a_recipe_trains_and_forecasts(tmp_path: Path, capsys: pytest.CaptureFix
         ]
     with pytest.raises(ConfigError, match="other"):
         forecast(tmp_path / "run-True", path, tokenizer="other")
+
+
+def test_a_folder_of_series_is_told_apart_by_subfolder(tmp_path: Path) -> None:
+    for kind, slope in (("up", 1), ("down", -1)):
+        (tmp_path / "series" / kind).mkdir(parents=True)
+        for i in range(4):
+            path = saved(tmp_path, "t,x\n" + "".join(f"{t},{slope * t + i}\n" for t in range(20)))
+            path.rename(tmp_path / "series" / kind / f"{i}.csv")
+    recipe = """
+        tokenizers.timeseries.patch_size = 5
+        train.budget = 64
+        model.heads = 2
+
+        [[tasks]]
+        name = "way"
+        data.folder = "FOLDER"
+        document = [{ timeseries = "file" }]
+        objective.classify.label = "folder"
+    """
+    trained(recipe.replace("FOLDER", str(tmp_path / "series")), tmp_path / "run")
 
 
 # -- README
