@@ -215,7 +215,7 @@ def _equal(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
 @check(
     GROUP,
     "dataset-held-out",
-    "What is evaluated on was not trained on: splits are made by sample (episode, file, graph), never by window of one",
+    "What is evaluated on was not trained on: splits are made by whole samples, never by windows of them",
     "split with `hold_out(rows, name)`, or by the sets that the source publishes",
 )
 def dataset_held_out(subject: Subject) -> Iterator[str]:

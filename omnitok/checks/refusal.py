@@ -66,7 +66,7 @@ def wrong_object(subject: Subject) -> Iterator[str]:
 @check(
     GROUP,
     "wrong-types",
-    "None, numbers, text, bytes and containers are tokens or an InputError, and never a crash",
+    "None, numbers, strings, bytes and containers are tokens or an InputError, and never a crash",
     "test the types of what you read before you use it, down to the elements of containers",
 )
 def wrong_types(subject: Subject) -> Iterator[str]:
@@ -214,25 +214,25 @@ def limits_named(subject: Subject) -> Iterator[str]:
     GROUP,
     "words",
     "Words on a command line stand for an object that can be tokenized, or are refused with InputError",
-    'let `words` test what was typed: `raise InputError(f"... wants ..., got {text!r}")`',
+    'let `words` test what was typed: `raise InputError(f"... wants ..., got {typed!r}")`',
 )
 def words(subject: Subject) -> Iterator[str]:
-    for text in TYPED:
+    for typed in TYPED:
         try:
-            raw = subject.tokenizer.words(text)
+            raw = subject.tokenizer.words(typed)
         except InputError as error:
             if len(str(error).split()) < SAYS:
-                yield f"words({text!r}) refuses with {str(error)!r}, which says nothing"
+                yield f"words({typed!r}) refuses with {str(error)!r}, which says nothing"
             continue
         except Exception as error:
-            yield f"words({text!r}) raised {told(error)} instead of InputError"
+            yield f"words({typed!r}) raised {told(error)} instead of InputError"
             continue
         try:
             subject.tokenizer.encode(raw)
         except InputError:
             continue
         except Exception as error:
-            yield f"words({text!r}) gives {type(raw).__name__}, and encode of it raised {told(error)}"
+            yield f"words({typed!r}) gives {type(raw).__name__}, and encode of it raised {told(error)}"
 
 
 # -- files
@@ -315,7 +315,7 @@ def _read_or_refused(subject: Subject, path: Path, what: str) -> Iterator[str]:
     GROUP,
     "sniff",
     "`sniff` answers yes or no for whatever a file begins with",
-    "compare bytes; decode nothing that may be no text, and open nothing that may not be there",
+    "compare bytes; decode nothing that may be no UTF-8, and open nothing that may not be there",
 )
 def sniff(subject: Subject) -> Iterator[str]:
     if not subject.overrides("sniff"):
