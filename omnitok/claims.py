@@ -31,9 +31,14 @@ def claimant(host: Host, path: Path) -> str:
         return names[0]
     if records and not names:
         raise InputError(f"{path}: {host.refused(records[0].name)}")
-    choice = " or ".join(f"--as {n}" for n in names or dict.fromkeys(r.name for r in host.status() if r.retry))
+    choice = " or ".join(
+        f"--as {n}"
+        for n in names or dict.fromkeys(r.name for r in host.status() if r.retry and not (r.is_file and r.status == "broken"))
+    )
     found = f"{len(names)} plugins read this" if names else f"no plugin claims {path.suffix or 'names without a suffix'}"
-    raise InputError(f"{path}: {found}; choose with {choice or 'a plugin: none is installed'}")
+    broken = [r for r in host.status() if r.is_file and r.status == "broken" and not names]
+    hints = "".join(f"; {r.distribution} cannot be used: {r.reason}" for r in broken)
+    raise InputError(f"{path}: {found}; choose with {choice or 'a plugin: none is installed'}{hints}")
 
 
 def _sniff(host: Host, path: Path, records: list[PluginStatus]) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ import pytest
 import omnitok as ot
 from omnitok import cli
 from omnitok.commands import new, package
-from omnitok.errors import ConfigError, PluginError
+from omnitok.errors import ConfigError, InputError, PluginError
 
 ROOT = Path(__file__).parents[1]
 PATCH = ROOT / "tests" / "accelerometer.patch"
@@ -341,6 +341,16 @@ def test_a_file_plugin_claims_its_suffixes(tmp_path: Path) -> None:
     host = ot.load_plugins(files=[tmp_path / "two.py"])
     assert host.for_file(tmp_path / "x.LFT").name == "left"
     assert {r.name: r.suffixes for r in host.status() if r.is_file} == {"left": (".left", ".lft"), "right_hand": ()}
+
+
+def test_a_file_plugin_that_is_broken_is_told_where_nobody_claims_a_file(tmp_path: Path) -> None:
+    (tmp_path / "two.py").write_text("raise ImportError('no sensor library')")
+    (tmp_path / "x.left").write_text("")
+    host = ot.load_plugins(files=[tmp_path / "two.py"])
+    with pytest.raises(
+        InputError, match=r"no plugin claims \.left; .*; .*two\.py cannot be used: ImportError: no sensor library"
+    ):
+        host.for_file(tmp_path / "x.left")
 
 
 @pytest.fixture
