@@ -27,7 +27,7 @@ ORDER = ("failed", "expected", "skipped", "ok")
 
 
 def check(
-    *names: Annotated[str, Parameter(name="NAME", help="The plugins; none: all that are installed, and the files.")],
+    *names: Annotated[str, Parameter(name="NAME", help="The plugins; none: all that are enabled, or those in the files.")],
     json: Annotated[bool, Parameter(help="Print JSON.")] = False,
     junit: Annotated[
         Path | None, Parameter(name="--junit", help="Also write the outcomes as JUnit XML, for a CI server.")
@@ -67,7 +67,8 @@ def check(
 
 def _targets(names: Sequence[str], files: Sequence[Path]) -> list[tuple[str | None, Sequence[Path]]]:
     """(name, one-file plugins) for each child process; no name: whatever the files register."""
-    installed = load_plugins().names()
+    records = load_plugins().status()
+    installed = [r.name for r in records]
     for file in files:
         if not file.is_file():
             raise ConfigError(f"plugin file {file} does not exist")
@@ -76,7 +77,8 @@ def _targets(names: Sequence[str], files: Sequence[Path]) -> list[tuple[str | No
             raise unknown_name("plugin", name, installed, "installed")
     if names:
         return [(name, files) for name in names]
-    return [*(() if files else ((name, ()) for name in installed)), *((None, [file]) for file in files)]
+    enabled = dict.fromkeys(r.name for r in records if r.status != "disabled")
+    return [*(() if files else ((name, ()) for name in enabled)), *((None, [file]) for file in files)]
 
 
 def _expected(expect: Sequence[str]) -> dict[str, str]:
@@ -199,8 +201,9 @@ def _one(name: str, task: Mapping[str, Any]) -> Report:
     host = load_plugins(only=[] if task["name"] is None else None, files=task["files"])
     try:
         host.tokenizer(name, **task["config"])
-    except PluginError:
-        return {"name": name, "error": next(r.reason for r in host.status() if r.name == name), "checks": []}
+    except PluginError as error:
+        reason = next(r.reason for r in host.status() if r.name == name)
+        return {"name": name, "error": reason or one_line(error), "checks": []}  # no reason where its code was not even imported
     except OmnitokError as error:
         return {"name": name, "error": one_line(error), "checks": []}
     from ..checks import examine, subject_of  # not earlier: a plugin that fails should fail fast
