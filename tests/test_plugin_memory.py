@@ -112,6 +112,7 @@ def test_an_interrupted_import_is_not_held_against_it(installed: Install) -> Non
 # -- an import that takes the process with it
 
 
+@pytest.mark.slow
 def test_the_next_command_says_which_import_ended_the_process(installed: Install, tmp_path: Path) -> None:
     site = tmp_path / "site"
     words = tmp_path / "words.txt"
