@@ -104,6 +104,8 @@ def test_a_new_modality_from_nothing_to_generation_and_away(python: Path, tmp_pa
         do("uninstall", "pip", "uninstall", "--quiet", "--yes", "omnitok-accelerometer")
     assert "accelerometer" not in do("plugins again", "omnitok", "plugins")
     do("others go on", "omnitok", "tokenize", "--as", "text", "still here")
+    told = json.loads(do("doctor", "omnitok", "doctor", "--json", "--timeout", "60"))
+    assert {"torch", "torchaudio", "sound", "plugins"} <= {f["id"] for f in told["findings"] if f["level"] == "ok"}
     do("a run without it", "omnitok", "eval", "run", code=2)
     assert do.report() < MOST_SECONDS
 

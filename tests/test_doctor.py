@@ -323,7 +323,7 @@ def _(stage: Stage) -> None:
 # -- faults: what surrounds a start
 
 
-@fault("variable-unknown", "variables", "no environment variable OMNITOK_DATE", "did you mean OMNITOK_DATA?")
+@fault("variable-unknown", "variables", "no environment variable OMNITOK_DATE", "perhaps OMNITOK_DATA is meant")
 def _(stage: Stage) -> None:
     stage.patch.setenv("OMNITOK_DATE", "/data")
 
@@ -333,7 +333,7 @@ def _(stage: Stage) -> None:
     stage.patch.setenv("OMNITOK_DATA", "/no/such/folder")
 
 
-@fault("variable-plugins", "variables", "OMNITOK_PLUGINS names 'imaeg'", "did you mean 'image'?")
+@fault("variable-plugins", "variables", "OMNITOK_PLUGINS names 'imaeg'", "perhaps 'image' is meant")
 def _(stage: Stage) -> None:
     stage.patch.setenv("OMNITOK_PLUGINS", "text, imaeg")
 

@@ -75,7 +75,7 @@ def variables() -> Iterator[Finding]:
 def _variable(name: str, value: str) -> Iterator[Finding]:
     if name not in VARIABLES:
         close = difflib.get_close_matches(name, VARIABLES, n=1)
-        yield UNKNOWN_VARIABLE(name=name, hint=f"did you mean {close[0]}?" if close else f"there are {', '.join(VARIABLES)}")
+        yield UNKNOWN_VARIABLE(name=name, hint=f"perhaps {close[0]} is meant" if close else f"there are {', '.join(VARIABLES)}")
     elif name == "OMNITOK_DATA" and value and not Path(value).is_dir():
         yield NO_DATA(value=value)
     elif name == "OMNITOK_PLUGINS":
@@ -96,7 +96,9 @@ def _named_plugins(value: str) -> Iterator[Finding]:
     for name in (word.strip() for word in value.split(",")):
         if name and name not in known:
             close = difflib.get_close_matches(name, known, n=1)
-            yield NO_PLUGIN(name=name, hint=f"did you mean {close[0]!r}?" if close else f"there are {', '.join(known) or 'none'}")
+            yield NO_PLUGIN(
+                name=name, hint=f"perhaps {close[0]!r} is meant" if close else f"there are {', '.join(known) or 'none'}"
+            )
 
 
 def hidden_libraries() -> Iterator[Finding]:
