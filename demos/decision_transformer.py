@@ -50,6 +50,7 @@ SETTINGS = {
     "cartpole-mix": CARTPOLE,
     "pendulum": Setting("Pendulum-v1", (-1500.0, -1200.0, -900.0, -600.0, -300.0, -150.0)),
     "shortest-path": Setting("omnitok/ShortestPath-v0", success=-15.0),  # -10 at worst; one that misses has -20
+    "shortest-path-pixels": Setting("omnitok/ShortestPathPixels-v0", success=-15.0),
     "key-to-door": Setting("omnitok/KeyToDoor-v0", success=0.5),
 }
 

@@ -56,12 +56,12 @@ class ModelPolicy:
     ) -> None:
         self.tokenizer, self.seed, self.greedy = tokenizer, seed, greedy
         self.head = tokenizer.channel("action")
-        self.observed, self.asked = tokenizer.channel("observation"), tokenizer.channel("return_to_go")
+        self.asked = tokenizer.channel("return_to_go")
         self.channel = tokenizer.channels()[self.head]
         self.mean, self.std = torch.tensor(self.channel.mean), torch.tensor(self.channel.std)
-        self.observations, self.actions = tokenizer.observations, tokenizer.actions
-        parts = [s.channel for s in tokenizer.step_tokens([0.0], [tree_row(tokenizer.samples()[0].observations, 0)], 0)[0].spans]
-        self.window = Window(model, parts, self.head, context, attend, prompt, banded)
+        self.observed, self.actions = tokenizer.observed, tokenizer.actions
+        before = tokenizer.step_tokens([0.0], [tree_row(tokenizer.samples()[0].observations, 0)], 0)[0]
+        self.window = Window(model, before, self.head, context, attend, prompt, banded)
 
     def reset(self, n: int) -> None:
         self.window.begin(n)
@@ -80,8 +80,8 @@ class ModelPolicy:
         return [tree_row(found, i) for i in range(len(self.rows))]
 
     def _new(self, returns_to_go: np.ndarray, observations: Sequence[Any]) -> dict[str, Tensor]:
-        codec = self.observations
-        new = {self.observed: codec.content(stack(observations, codec.space), "observations", cast=True)}
+        contents = self.observed.contents(stack(observations, self.observed.space), "observations", cast=True)
+        new = {self.tokenizer.channel(part): content for part, content in contents.items()}
         if self.asked in self.window.before:
             new[self.asked] = torch.from_numpy(np.asarray(returns_to_go, np.float32))[:, None]
         return new if self.taken is None else {**new, self.head: self.taken}

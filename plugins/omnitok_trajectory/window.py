@@ -51,13 +51,14 @@ class Window:
     anew for every answer, exactly as a training window of them would be: a cache without its oldest tokens is another
     computation, since the keys that are left have seen what was dropped. `banded` goes on with the cache: right
     for a model whose every layer sees a band only, which is how such a model was trained on whole documents.
-    `before` are the channels of a step in front of its action, `prompt` stands in front of every document.
+    `before` are the tokens of one step in front of its action, whose content is not read, `prompt` stands in front of every
+    document.
     """
 
     def __init__(
         self,
         model: Transformer,
-        before: Sequence[str],
+        before: TokenSequence,
         action: str,
         context: int | None = None,
         attend: Mapping[str, str] | None = None,
@@ -66,16 +67,16 @@ class Window:
     ) -> None:
         refuse_unsteppable(model)
         self.model, self.action = model.eval(), action
-        self.before = tuple(before)
+        self.before, self.of_step = before.channels, {span.channel: span for span in before.spans}
         self.attend = dict(attend if attend is not None else {action: "causal"})
         self.rows = LastRows(model)
-        self.slides = slides(self.rows, (*self.before, action))
-        self.unit = len(self.before) + 1
+        self.unit = len(before) + 1
         self.prompt = prompt or TokenSequence()
         self.device = next(model.parameters()).device
         self.steps = None if context is None else (context - len(self.prompt) + 1) // self.unit
         if self.steps is not None and self.steps < 1:
-            raise ConfigError(f"a context of {context} tokens has no room for a step of {len(self.before)} behind the prompt")
+            raise ConfigError(f"a context of {context} tokens has no room for a step of {len(before)} behind the prompt")
+        self.slides = self.steps != 1 and slides(self.rows, (*self.before, action))  # of one step no token stays
         self.banded = banded
         self.templates: dict[tuple[str, int], Template] = {}
         if banded:
@@ -105,12 +106,12 @@ class Window:
     def answer(self, new: Mapping[str, Tensor]) -> Tensor:
         """The action head's answers [n, ...] behind one more step.
 
-        `new` holds for each channel of `before` the content [n, ...] of this step and, from the second step on, for the
-        action channel that of the step before.
+        `new` holds for each channel of `before` the content [n * P, ...] of this step, P tokens an episode, and, from the
+        second step on, for the action channel that of the step before.
         """
         new = {c: new[c].to(self.device) for c in (self.action, *self.before) if c in new}
         for c, x in new.items():
-            self.held[c].append(x)
+            self.held[c].append(x.unflatten(0, (self.n, -1)))
         self.step += 1
         if self.steps is None or self.step <= self.steps or self.banded:
             template, batch = self._newest(new)
@@ -122,7 +123,7 @@ class Window:
 
     def _newest(self, new: Mapping[str, Tensor]) -> tuple[Template, PackedBatch]:
         """The tokens of this step as documents of their own."""
-        template = self._template("next" if self.step > 1 else "first", lambda: {c: x[:, None] for c, x in new.items()})
+        template = self._template("next" if self.step > 1 else "first", lambda: {c: self.held[c][-1] for c in new})
         return template, self._filled(template, new, max(0, self.step - 2))
 
     def _read_window(self, new: Mapping[str, Tensor]) -> Tensor:
@@ -139,11 +140,11 @@ class Window:
         return self.rows.read(x, template.last, template.ends, self.blocks, self.rows.context(layout, self.functions))
 
     def _window(self) -> dict[str, Tensor]:
-        """Channel -> content [n, K, ...] of the last K steps; the action of the last one is not known yet."""
+        """Channel -> content [n, K * P, ...] of the last K steps; the action of the last one is not known yet."""
         found = {c: list(self.held[c]) for c in self.before}
         acted = list(self.held[self.action])
         acted = acted[len(acted) + 1 - len(found[self.before[0]]) :]
-        return {c: torch.stack(x, 1) for c, x in {**found, **({self.action: acted} if acted else {})}.items()}
+        return {c: torch.cat(x, 1) for c, x in {**found, **({self.action: acted} if acted else {})}.items()}
 
     def _filled(self, template: Template, values: Mapping[str, Tensor], shift: int) -> PackedBatch:
         """The template's documents with this content [N of the channel, ...], and their steps moved on."""
@@ -186,14 +187,17 @@ class Window:
         return Template(batch, layout.axes["step"], last, ending(layout, last))
 
     def _spans(self, values: Mapping[str, Tensor], behind: bool = False) -> TokenSequence:
-        """Channel -> content [K, ...] of one document as interleaved spans, the first step being 0."""
-        found = []
+        """Channel -> content [K * P, ...] of one document as interleaved spans, the first step being 0."""
+        found, first = [], {c: sum(len(self.of_step[b]) for b in self.before[:i]) for i, c in enumerate(self.before)}
         for c, content in values.items():
-            late = int(behind and c != self.action)
-            place = 0 if c == self.action and behind else [*self.before, self.action].index(c)
-            step = torch.arange(len(content)) + late
-            ids, features = (None, content) if content.is_floating_point() else (content, None)
-            found.append(Span(c, ids, features, {"step": step}, (step - late) * self.unit + place + late))
+            late, one = int(behind and c != self.action), self.of_step.get(c)
+            tokens = len(one) if one else 1
+            steps, within = len(content) // tokens, torch.arange(len(content)) % tokens
+            step = torch.arange(steps).repeat_interleave(tokens)
+            place = first.get(c, 0 if behind else self.unit - 1)
+            axes = {name: x.repeat(steps) for name, x in one.axes.items()} if one else {}
+            ids, features = (None, content) if content.is_floating_point() or (one and one.ids is None) else (content, None)
+            found.append(Span(c, ids, features, {**axes, "step": step + late}, step * self.unit + place + late + within))
         return TokenSequence(tuple(found))
 
     def document(self, row: int = 0) -> Document:
@@ -206,7 +210,7 @@ class Window:
 
 
 def flat(values: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """[n, K, ...] -> [n * K, ...]."""
+    """[n, K * P, ...] -> [n * K * P, ...]."""
     return {c: x.flatten(0, 1) for c, x in values.items()}
 
 

@@ -118,7 +118,7 @@ def test_side_by_side_is_one_by_one_and_finished_episodes_change_nothing(name: s
             assert all(close(x, y) for x, y in zip(policy.seen[0], together[4 * g + e], strict=True))
 
 
-@pytest.mark.parametrize("context", [None, 6, 9, 12, 60])
+@pytest.mark.parametrize("context", [None, 3, 6, 9, 12, 60])
 def test_answers_are_those_of_the_last_steps_computed_anew(context: int | None) -> None:
     """Cached while the document fits, the window beyond: always what one pass over the last K steps gives."""
     env = "test/Box-v0"
