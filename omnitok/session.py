@@ -16,6 +16,7 @@ from .batch import Ask, Document, PackedBatch, channel_rule, collate
 from .errors import ConfigError, SequenceError, unknown_name
 from .layout import Layout
 from .model import Transformer, start_of
+from .nn.inline import Functions
 from .sequence import Span, TokenSequence
 from .tokenizer import Channel
 
@@ -37,6 +38,22 @@ class Step:
         ids, features = (None, self.content[here]) if self.features else (self.content[here], None)
         axes = {name: values[here] for name, values in self.axes.items()}
         return TokenSequence((Span(self.channel, ids, features, axes),))
+
+
+@dataclass(frozen=True)
+class Part:
+    """New tokens of every document, and what their structure says of them."""
+
+    batch: PackedBatch
+    fed: Sequence[int]
+    """documents that are given tokens"""
+    where: Tensor
+    """the same as a tensor"""
+    last: Tensor
+    """row of the last token of each"""
+    starts: Sequence[str]
+    ends: Sequence[str]
+    """channel of the first and of the last token of each"""
 
 
 class History:
@@ -85,13 +102,13 @@ class Session:
         self.model, self.documents, self.context, self.unit = model.eval(), documents, context, unit
         self.attend = dict(attend or {})
         self._held = [History() for _ in range(documents)]
-        self._packed: dict[Any, PackedBatch] = {}
+        self._packed: dict[Any, Part] = {}
         self.device = next(model.parameters()).device
         self.memory: dict[str, tuple[Tensor, Layout]] = {}
         self._fresh()
 
     def _fresh(self) -> None:
-        self.cache = self.model.cache(self.documents)
+        self.cache, self.functions = self.model.cache(self.documents), Functions()
         self.ends: list[str | None] = [None] * self.documents
         dtype = next(self.model.parameters()).dtype
         self.last = torch.zeros(self.documents, self.model.dim, dtype=dtype, device=self.device)
@@ -168,13 +185,14 @@ class Session:
         if key not in self._packed:
             tokens = {i: step.tokens(row) for row, i in enumerate(documents)}
             self._packed[key] = self._pack([tokens.get(i, TokenSequence()) for i in range(self.documents)])
-        batch, stream = self._packed[key], self.model.main
-        layout, content = batch.streams[stream].layout, batch.streams[stream].content[step.channel]
+        part, stream = self._packed[key], self.model.main
+        packed = part.batch.streams[stream]
+        layout, content = packed.layout, packed.content[step.channel]
         axes = {n: x.to(layout.axes[n]) for n, x in step.axes.items()}
         kind = "ids" if content.ids is not None else "features"
         fresh = {step.channel: content.replace(**{kind: step.content.to(content.value)})}
-        moved = batch.streams[stream].replace(layout=layout.replace(axes={**layout.axes, **axes}), content=fresh)
-        self._extend(batch.replace(streams={stream: moved}))
+        moved = packed.replace(layout=layout.replace(axes={**layout.axes, **axes}), content=fresh)
+        self._extend(part, part.batch.replace(streams={stream: moved}))
         for row, i in enumerate(documents):
             self._held[i].add((step, row))
         return self
@@ -192,33 +210,36 @@ class Session:
 
     def _run(self, parts: Sequence[TokenSequence]) -> None:
         if any(map(len, parts)):
-            self._extend(self._pack(parts))
+            packed = self._pack(parts)
+            self._extend(packed, packed.batch)
         for held, part in zip(self._held, parts, strict=True):
             if part.spans:
                 held.add(part)
 
-    def _pack(self, parts: Sequence[TokenSequence]) -> PackedBatch:
+    def _pack(self, parts: Sequence[TokenSequence]) -> Part:
         """New tokens of every document, where the session is; those of the stream that grows and no other."""
         stream = self.model.main
         batch = collate([Document({stream: p}, attend=self.attend) for p in parts], self.model.schema, sort=False)
-        return batch.replace(streams={stream: batch.streams[stream]}).to(self.device)
+        layout = batch.streams[stream].layout
+        where = torch.tensor([i for i, n in enumerate(layout.lengths) if n], dtype=torch.long)
+        ends = layout.offsets().long()
+        first, last = ends[where], ends[where + 1] - 1
+        named = [[layout.channels[c] for c in layout.channel[rows].tolist()] for rows in (first, last)]
+        batch = batch.replace(streams={stream: batch.streams[stream]}).to(self.device)
+        return Part(batch, where.tolist(), where.to(self.device), last.to(self.device), *named)
 
     @torch.no_grad()
-    def _extend(self, batch: PackedBatch) -> None:
-        """One forward pass over the new tokens."""
+    def _extend(self, part: Part, batch: PackedBatch) -> None:
+        """One forward pass over the new tokens: those of the part, or others in their places."""
         stream = self.model.main
         reads = self.model.config.streams[stream].memory
         if reads is not None and reads not in self.memory:
             raise SequenceError(f"stream {stream!r} reads stream {reads!r}: give it to the session first, with `read`")
-        layout = batch.streams[stream].layout
-        fed = [i for i, n in enumerate(layout.lengths) if n]
-        ends = layout.offsets().long()
-        first, last = ends[:-1][fed], ends[1:][fed] - 1
-        self._refuse_joined(fed, [layout.channels[c] for c in layout.channel[first].tolist()], stream)
-        hidden = self.model.hidden(batch, self.cache, memory=self.memory)[stream]
-        self.last = self.last.index_copy(0, torch.tensor(fed, device=self.device), hidden[last].to(self.last.dtype))
-        for i, channel in zip(fed, layout.channel[last].tolist(), strict=True):
-            self.ends[i] = layout.channels[channel]
+        self._refuse_joined(part.fed, part.starts, stream)
+        hidden = self.model.hidden(batch, self.cache, memory=self.memory, functions=self.functions)[stream]
+        self.last = self.last.index_copy(0, part.where, hidden[part.last].to(self.last.dtype))
+        for i, channel in zip(part.fed, part.ends, strict=True):
+            self.ends[i] = channel
 
     def _refuse_joined(self, fed: Sequence[int], channels: Sequence[str], stream: str) -> None:
         schema = self.model.schema
@@ -233,7 +254,8 @@ class Session:
         """A head's answers [documents, ...] at the last row of every document."""
         rows = torch.arange(self.documents, device=self.device)
         stream = self.model.main
-        return self.model.answer({stream: self.last}, Ask(head, rows, rows, torch.ones(self.documents), stream=stream))
+        ask = Ask(head, rows, rows, torch.ones(self.documents), stream=stream)
+        return self.model.answer({stream: self.last}, ask, self.functions)
 
 
 def refuse_unsteppable(model: Transformer) -> None:

@@ -170,7 +170,8 @@ def _projected(module: AttentionModule, by: Functions) -> Callable[[Tensor, Tens
     """Rows that ask and rows that are asked -> queries, keys and values [N, H, K]."""
     c, size, heads = module.config, module.head_dim, (module.heads, module.kv_heads, module.kv_heads)
     maps = (module.q, module.k, module.v)
-    if by.joined and c.source == "self" and len(set(heads)) == 1 and all(type(m) is nn.Linear for m in maps) and not c.value_dim:
+    alike = c.source == "self" and not c.value_dim and len(set(heads)) == 1
+    if by.joined and alike and all(type(m) is nn.Linear and by[m] is not m for m in maps):
         weight = torch.cat([m.weight for m in maps])
         bias = None if module.q.bias is None else torch.cat([m.bias for m in maps])
         return lambda x, source: F.linear(x, weight, bias).view(x.shape[0], 3, heads[0], size).unbind(1)
