@@ -59,7 +59,7 @@ def read_table(
         return _plain(table, words)
     except OmnitokError as error:
         raise type(error)(f"{path}: {error}") from None
-    except (pa.ArrowException, UnicodeError, ValueError) as error:
+    except (pa.ArrowException, csv.Error, UnicodeError, ValueError) as error:
         raise InputError(f"{path}: {' '.join(str(error).split())[:300]}") from None
 
 
@@ -124,7 +124,7 @@ def _csv(text: str, how: Csv, tabs: bool, words: Collection[str], max_cells: int
     delimiter = how.delimiter or ("\t" if tabs else ",")
     if delimiter == how.decimal:
         raise ConfigError(f"csv.delimiter and csv.decimal are both {delimiter!r}: set csv.delimiter")
-    header = list(how.names) or next(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter), [])
+    header = list(how.names) or next(_lines(text, delimiter), (1, []))[1]
     _check_header(header, bool(how.names), delimiter)
     _check_size(text.count("\n"), len(header), max_cells)
     if text.count('"') % 2:
@@ -176,12 +176,15 @@ def _check_size(rows: int, columns: int, limit: int) -> None:
 
 
 def _lines(text: str, delimiter: str, strict: bool = False) -> Iterator[tuple[int, list[str]]]:
-    """The first line of every row, and its cells; only to say where something is wrong."""
+    """The first line of every row, and its cells: the header, and to say where something is wrong."""
     reader, first = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=strict), 1
-    csv.field_size_limit(1 << 30)
-    for row in reader:
-        yield first, row
-        first = reader.line_num + 1
+    before = csv.field_size_limit(max(csv.field_size_limit(), len(text)))  # of the whole process
+    try:
+        for row in reader:
+            yield first, row
+            first = reader.line_num + 1
+    finally:
+        csv.field_size_limit(before)
 
 
 def _check_quotes(text: str, delimiter: str) -> None:

@@ -156,3 +156,11 @@ def test_a_table_that_begins_with_time_is_left_to_series(tmp_path: Path, header:
     path = saved(tmp_path, header + "\n")
     assert begins_with_time(path, path.read_bytes()) is timed
     assert TabularTokenizer().sniff(path, path.read_bytes()) is not timed
+
+
+def test_long_cells_are_read_and_the_limit_of_the_csv_module_stays(tmp_path: Path) -> None:
+    before, long = csv.field_size_limit(), "a" * 200_000
+    assert rows(saved(tmp_path, f"{long},b\n{long},2\n")) == [{long: long, "b": 2}]
+    with pytest.raises(InputError, match="line 3 has 1 cells"):
+        read_table(saved(tmp_path, f"{long},b\n{long},2\n3\n"))
+    assert csv.field_size_limit() == before
