@@ -68,7 +68,8 @@ def plugin_commands(taken: Collection[str]) -> list[PluginCommand]:
         records = load_plugins(strict=False).status()
     except OmnitokError:  # what is wrong with the environment is the matter of the command that is called
         records = ()
-    names = sorted({e.name for e in entries})
+    entries.sort(key=lambda e: (e.name, *identity(e.dist)))
+    names = dict.fromkeys(e.name for e in entries)
     return [_command(name, tuple(e for e in entries if e.name == name), records) for name in names]
 
 

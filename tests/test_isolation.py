@@ -89,6 +89,21 @@ def test_what_hangs_is_stopped(how: str, installed: Install, monkeypatch: pytest
 
 
 @posix
+def test_who_hung_once_is_not_asked_whose_a_file_is(installed: Install, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "words.txt").write_text("hello")
+    imported = tmp_path / "imported"
+    code = f"with open({str(imported)!r}, 'a') as file: file.write('x')\nwhile True: pass"
+    installed("fake-slow", code, {"fake_slow": "fake_slow", "fake_slow.txt": "fake_slow"})
+    monkeypatch.setenv("OMNITOK_IMPORT_SECONDS", "0.2")
+    for _ in range(3):
+        assert ot.load_plugins().for_file(tmp_path / "words.txt").name == "text"
+    assert imported.read_text() == "x"
+    with pytest.raises(PluginError, match="took longer"):
+        ot.load_plugins().tokenizer("fake_slow")
+    assert imported.read_text() == "xx"  # it was asked for
+
+
+@posix
 def test_code_that_swallows_everything_is_stopped_all_the_same() -> None:
     def stubborn() -> None:
         for _ in range(2):
