@@ -78,10 +78,10 @@ def test_words_in_front_of_what_is_no_words(tmp_path, capsys):
     """The prompt goes to the nearest field of words in front; what is written is another kind of data, and begins empty."""
     recipe = tmp_path / "recipe.toml"
     recipe.write_text(RECIPE.replace('{ waves = "wave" }', '{ text = "name" }'))
-    more = ["--set", "train.steps=40", "--set", "train.lr=0.01"]
+    more = ["--set", "train.steps=60", "--set", "train.lr=0.01"]
     assert run(["train", str(recipe), "--out", str(tmp_path / "run"), "--plugin", TOYS, *more]) == 0
     capsys.readouterr()
-    words = ["generate", str(tmp_path / "run"), "--plugin", TOYS, "--max-tokens", "3", "--json"]
+    words = ["generate", str(tmp_path / "run"), "--plugin", TOYS, "--max-tokens", "3", "--temperature", "0", "--json"]
     for prompt in ("low", "high"):
         assert run([*words, "--prompt", prompt]) == 0
         found = json.loads(capsys.readouterr().out)
