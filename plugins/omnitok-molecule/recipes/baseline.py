@@ -16,7 +16,7 @@ from sklearn.preprocessing import StandardScaler
 MORGAN = rdFingerprintGenerator.GetMorganGenerator(radius=2, fpSize=2048)
 
 
-def fingerprint(smiles: str) -> np.ndarray:
+def fingerprints(smiles: str) -> np.ndarray:
     return MORGAN.GetCountFingerprintAsNumPy(Chem.MolFromSmiles(smiles)).astype(np.float64)
 
 
@@ -30,7 +30,7 @@ def main(division: str = "scaffold") -> None:
     target = {part: np.array([s["target"] for s in rows]) for part, rows in (("train", train), *held_out.items())}
     rmse = {part: np.sqrt(((target[part] - target["train"].mean()) ** 2).mean()) for part in held_out}
     print(f"{division}: mean of the training set: RMSE eval {rmse['eval']:.3f}, test {rmse['test']:.3f}")
-    for features in (fingerprint, descriptors):
+    for features in (fingerprints, descriptors):
         x = {part: np.stack([features(s["molecule"]) for s in rows]) for part, rows in (("train", train), *held_out.items())}
         for model in (
             make_pipeline(StandardScaler(), RidgeCV(np.logspace(-1, 5, 25))),
@@ -39,7 +39,7 @@ def main(division: str = "scaffold") -> None:
             fitted = model.fit(x["train"], target["train"])
             rmse = {part: np.sqrt(((fitted.predict(x[part]) - target[part]) ** 2).mean()) for part in held_out}
             name = "ridge" if hasattr(model, "steps") else "random forest"
-            print(f"{division}: {name} on {features.__name__}s: RMSE eval {rmse['eval']:.3f}, test {rmse['test']:.3f}")
+            print(f"{division}: {name} on {features.__name__}: RMSE eval {rmse['eval']:.3f}, test {rmse['test']:.3f}")
 
 
 if __name__ == "__main__":
