@@ -125,12 +125,15 @@ class Check:
         return Outcome(self.id, self.group, result, message, self.why, self.fix, round(time.perf_counter() - begin, 3))
 
     def _answer(self, subject: Subject) -> tuple[Literal["ok", "failed", "skipped"], str]:
+        found: dict[str, None] = {}
         try:
-            found = list(dict.fromkeys(islice(self.law(subject), TOLD)))
+            for complaint in islice(self.law(subject), TOLD):
+                found[complaint] = None
         except Skip as skip:
-            return "skipped", str(skip)
+            if not found:
+                return "skipped", str(skip)
         except Exception as error:
-            found = [f"raised {told(error)}"]
+            found[f"raised {told(error)}"] = None
         return ("failed", "; ".join(found)) if found else ("ok", "")
 
 

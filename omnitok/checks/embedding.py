@@ -24,9 +24,13 @@ GROUP = "embedding"
 )
 def model_builds(subject: Subject) -> Iterator[str]:
     try:
-        model_of(subject)
+        world(subject).model()
     except OmnitokError as error:
         yield f"build refuses: {error}"
+    except Skip:
+        raise
+    except Exception as error:
+        yield f"build raised {told(error)}"
 
 
 @check(

@@ -76,10 +76,10 @@ def channel_names(subject: Subject) -> Iterator[str]:
         for channel in channels:
             if channel.split("/")[0] != name or "." in channel or channel.count("/") > 1:
                 yield f"channel {channel!r} of an instance that is named {name!r}"
-        for i, raw in enumerate(subject.samples):
-            strange = set(instance.encode(raw).channels) - set(channels)
+        for case in subject.cases:
+            strange = set(instance.encode(case.raw).channels) - set(channels)
             if strange:
-                yield f"sample {i} of an instance that is named {name!r}: encode makes tokens of {sorted(strange)[0]!r}"
+                yield f"{case.name} of an instance that is named {name!r}: encode makes tokens of {sorted(strange)[0]!r}"
 
 
 @check(

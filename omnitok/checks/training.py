@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterator
 
@@ -10,7 +11,7 @@ import torch
 from ..batch import Document, collate
 from ..objectives import Masked, Next
 from .base import Skip, Subject, check, checks_of
-from .world import LONGEST, world
+from .world import LONGEST, model_of, world
 
 GROUP = "training"
 STEPS = 2
@@ -49,7 +50,7 @@ def targets_fit(subject: Subject) -> Iterator[str]:
 )
 def trains(subject: Subject) -> Iterator[str]:
     own = world(subject)
-    model = own.model().train()
+    model = copy.deepcopy(model_of(subject)).train()
     documents: list[Document] = []
     size = 0
     for document in sorted((d for d in own.documents() if any(len(a.weight) for a in d.asks.values())), key=len):

@@ -78,8 +78,19 @@ def _world(subject: Subject) -> World:
 
 
 def model_of(subject: Subject) -> Transformer:
-    """The model of a subject's world, made once."""
-    return subject.once("model", lambda: world(subject).model())
+    """The model of a subject's world, made once. Raises Skip where it cannot be built."""
+    own = world(subject)
+
+    def make() -> Transformer | Exception:
+        try:
+            return own.model()
+        except Exception as error:
+            return error
+
+    found = subject.once("model", make)
+    if isinstance(found, Exception):
+        raise Skip("no model can be built of its channels: see the check model-builds") from found
+    return found
 
 
 def embedded(model: Transformer, sequence: TokenSequence) -> Tensor:

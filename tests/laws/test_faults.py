@@ -42,3 +42,12 @@ def test_the_fault_is_reported(fault: Fault, place: Path, monkeypatch: pytest.Mo
 
 def test_every_check_has_a_fault() -> None:
     assert {check.id for check in CHECKS} - {fault.check for fault in FAULTS} == set()
+
+
+def test_one_cause_is_told_once() -> None:
+    """What hangs on samples that cannot be encoded, or on a model that cannot be built, is skipped and says why."""
+    (failed,) = [o for o in examine(whole(contract.Refusing()), only=["schema", "packing"]) if o.result == "failed"]
+    assert failed.id == "samples"
+    outcomes = examine(whole(models.Dividing()), only=["packing", "embedding", "training"])
+    assert [o.id for o in outcomes if o.result == "failed"] == ["model-builds"]
+    assert all("model-builds" in o.message for o in outcomes if o.result == "skipped")

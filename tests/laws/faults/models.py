@@ -141,6 +141,13 @@ class Root(Step, frozen=True):
         return RootModule(width)
 
 
+class Halved(Step, frozen=True):
+    """It divides by what is 0 in front of it."""
+
+    def build(self, width: int, dim: int) -> nn.Module:
+        return LiftModule(width // (dim - 16))
+
+
 class Embedded(GoodTokenizer, frozen=True):
     """The good tokenizer with another step in its embedding."""
 
@@ -237,6 +244,14 @@ class Disagreeing(GoodTokenizer, frozen=True):
 
     def channels(self) -> dict[str, Channel]:
         return dict(reversed(changed(self, "level", axes=(Axis("beat", 9), Axis("phase", 2, "linear"))).items()))
+
+
+@fault("model-builds", "build raised ZeroDivisionError")
+class Dividing(Embedded, frozen=True):
+    """A step that cannot be built."""
+
+    def step(self) -> Step:
+        return Halved()
 
 
 # -- generation
