@@ -34,8 +34,8 @@ DEBUG = "--debug"
 OK, FAILED, MISUSED, INTERRUPTED, NOBODY_READS = 0, 1, 2, 130, 141
 
 
-def build_app(more: Iterable[PluginCommand] = ()) -> cyclopts.App:
-    """All commands by import string: ours, and `more` of plugins."""
+def build_app(more: Iterable[PluginCommand] = (), asked: str = "") -> cyclopts.App:
+    """All commands by import string: ours, and `more` of plugins. The one that is asked for brings its own, longer help."""
     app = cyclopts.App(
         name="omnitok",
         help="Tokenize anything, train one Transformer.",
@@ -51,7 +51,7 @@ def build_app(more: Iterable[PluginCommand] = ()) -> cyclopts.App:
     for name, (target, meaning) in COMMANDS.items():
         # an app behind an import string takes no settings from here; a demo answers --help itself
         own_help: dict[str, Any] = {"help_flags": []} if name == "demo" else {}
-        app.command(target, name=name, help=meaning, **own_help)
+        app.command(target, name=name, help=None if name == asked else meaning, **own_help)
     for command in more:
         app.command(command.target, name=command.name, help=command.meaning)
     return app
@@ -67,7 +67,7 @@ def run(arguments: Sequence[str]) -> int:
     try:
         first = arguments[0] if arguments else ""
         more = {command.name: command for command in plugin_commands(COMMANDS)}
-        app = build_app(more.values())
+        app = build_app(more.values(), first)
         if first and first not in list(app):
             raise unknown_name("command", first, [name for name in app if not name.startswith("-")], "commands")
         if first in more:

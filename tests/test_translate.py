@@ -155,3 +155,4 @@ def test_help_teaches_the_search(capsys):
     assert run(["generate", "--help"]) == 0
     printed = capsys.readouterr().out
     assert "--beams" in printed and "--length-penalty" in printed and "encoder-decoder" in printed
+    assert "Answers are drawn" in printed, "the whole text, not its first line"
