@@ -44,7 +44,8 @@ class Record:
         if hasattr(self, "__post_init__") or not changes.keys() <= fields.keys():
             return dataclasses.replace(self, **changes)  # type: ignore[type-var]
         fresh = object.__new__(type(self))  # frozen fields are set one by one otherwise, and decoding copies every step
-        fresh.__dict__.update({name: held[name] for name in fields}, **changes)
+        kept = held if len(held) == len(fields) else {name: held[name] for name in fields}
+        fresh.__dict__.update(kept, **changes)
         return fresh
 
     def __eq__(self, other: object) -> bool:
