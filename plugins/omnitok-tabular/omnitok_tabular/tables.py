@@ -130,11 +130,13 @@ def _csv(text: str, how: Csv, tabs: bool, words: Collection[str], max_cells: int
     if text.count('"') % 2:
         _check_quotes(text, delimiter)
 
+    whole = max(1 << 20, len(text) * 4)  # one block, so that types follow from all rows and quoted line breaks are safe
+
     def parse(strings: Collection[str]) -> pa.Table:
         return pyarrow.csv.read_csv(
             io.BytesIO(text.encode()),
-            pyarrow.csv.ReadOptions(use_threads=False, column_names=how.names or None, block_size=max(1 << 20, len(text) * 4)),
-            pyarrow.csv.ParseOptions(delimiter=delimiter, newlines_in_values=True, ignore_empty_lines=False),
+            pyarrow.csv.ReadOptions(use_threads=False, column_names=how.names or None, block_size=whole),
+            pyarrow.csv.ParseOptions(delimiter=delimiter, ignore_empty_lines=False),
             pyarrow.csv.ConvertOptions(
                 decimal_point=how.decimal, null_values=list(how.missing), column_types=dict.fromkeys(strings, pa.string())
             ),

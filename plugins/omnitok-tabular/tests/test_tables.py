@@ -164,3 +164,11 @@ def test_long_cells_are_read_and_the_limit_of_the_csv_module_stays(tmp_path: Pat
     with pytest.raises(InputError, match="line 3 has 1 cells"):
         read_table(saved(tmp_path, f"{long},b\n{long},2\n3\n"))
     assert csv.field_size_limit() == before
+
+
+def test_types_follow_from_all_rows_and_line_breaks_in_words_may_lie_anywhere(tmp_path: Path) -> None:
+    """Arrow's own first block is a megabyte: what stands behind it counts as much."""
+    many = 150_000
+    table = read_table(saved(tmp_path, "a,b\n" + '1,"x\ny"\n' * many + "word,z\n"))
+    assert table["a"][0].as_py() == "1" and table["a"][many].as_py() == "word"
+    assert table.num_rows == many + 1 and table["b"][many - 1].as_py() == "x\ny"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 import numpy as np
 from cyclopts import Parameter
 
-from omnitok.errors import ConfigError, did_you_mean
+from omnitok.errors import ConfigError, unknown_name
 
 if TYPE_CHECKING:
     from omnitok.run import Run
@@ -55,8 +55,12 @@ def tokenizer_of(run: Run, instance: str | None) -> TimeSeriesTokenizer:
     found = {name: t for name, t in run.tokenizers.items() if isinstance(t, TimeSeriesTokenizer)}
     if instance is None and len(found) == 1:
         return next(iter(found.values()))
+    if not found:
+        raise ConfigError(f"{run.folder}: this run knows no series; its tokenizers: {', '.join(run.tokenizers)}")
+    if instance is None:
+        raise ConfigError(f"--tokenizer: choose one of {', '.join(found)}")
     if instance not in found:
-        raise ConfigError(f"--tokenizer {instance or '?'}: {did_you_mean(instance or '', found, 'tokenizers of series here')}")
+        raise unknown_name("tokenizer of series", instance, found, "in this run")
     return found[instance]
 
 
