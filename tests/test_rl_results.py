@@ -55,6 +55,13 @@ def shortest_path_holds(result: dict[str, Any]) -> None:
     assert asked >= 0.6 and asked >= 3 * twin, (asked, twin)
 
 
+def pixels_hold(result: dict[str, Any]) -> None:
+    """Success over three seeds of a model that sees four patches a step, in each well above the twin without returns."""
+    assert set(result["seeds"]) == {"0", "1", "2"}
+    for seed, row in result["seeds"].items():
+        assert row["asked"]["interval"][0] >= 0.5 and row["asked"]["success"] >= 5 * row["twin"]["success"], (seed, row)
+
+
 def key_to_door_holds(result: dict[str, Any]) -> None:
     """Success (the mean return) beside that of behaviour cloning, actions sampled."""
     asked, cloned = (np.mean([row["return"] for row in seeds_of(result, model, "sampled").values()]) for model in ("dt", "bc"))
@@ -80,6 +87,7 @@ BARS: dict[str, tuple[str, Callable[[dict[str, Any]], None]]] = {
         cartpole_mix_holds,
     ),
     "shortest-path": ("demo decision-transformer --recipe shortest-path --seeds 0,1,2,3,4", shortest_path_holds),
+    "shortest-path-pixels": ("demo decision-transformer --recipe shortest-path-pixels --seeds 0,1,2", pixels_hold),
     "prompt": ("demo prompt", prompt_holds),
     "key-to-door": (COMPARE.format("key_to_door.toml", "1", "--only dt,bc --episodes 200"), key_to_door_holds),
 }

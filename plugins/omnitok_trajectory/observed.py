@@ -130,7 +130,8 @@ def observed(space: Space, patch_size: int | None, grid: int) -> Observed:
         names = ", ".join("".join(f"[{key!r}]" for key in path) for path, _ in found)
         raise ConfigError(
             f"patch_size = {patch_size} needs observations with one picture, uint8 [height, width] or [height, width, colours]; "
-            f"this space has {f'{len(found)} ({names})' if found else 'none'}: leave patch_size out"
+            f"this space has {f'{len(found)} ({names})' if found else 'none'}: leave patch_size out, or set env or "
+            "observation_space to those of the data"
         )
     path, leaf = found[0]
     height, across, *colours = leaf.shape

@@ -21,13 +21,14 @@ from omnitok.sequence import Span, TokenSequence
 from omnitok.tokenizer import Channel, Exact, Picture, RoundTrip, Tokenizer
 
 from .codec import Codec, action_codec, observation_codec
+from .drawing import film_strip, strip
 from .environments import environment_spaces
 from .episode import Episode, Tree, tree_len, tree_row
 from .examples import random_episodes
-from .filmstrip import film_strip
 from .flatten import stack
 from .npz import is_npz, read_episodes
 from .observed import Observed, PatchCodec, observed
+from .returns import differences, returns_to_go, rewards_of
 from .spaces import Space, parse
 from .statistics import Moments
 
@@ -159,7 +160,7 @@ class TrajectoryTokenizer(Tokenizer, frozen=True, kw_only=True):
         returns = returns_to_go(raw)[:seen]
         meta: dict[str, Any] = {"steps": steps, "final": seen > steps, "terminated": raw.terminated, "truncated": raw.truncated}
         meta["reward_dtype"] = str(raw.rewards.dtype)
-        told = self.returns and np.array_equal(_differences(returns, steps).astype(raw.rewards.dtype), raw.rewards)
+        told = self.returns and np.array_equal(differences(returns, steps).astype(raw.rewards.dtype), raw.rewards)
         if not told:
             meta["rewards"] = raw.rewards.tolist()
         step = torch.arange(seen)
@@ -217,7 +218,7 @@ class TrajectoryTokenizer(Tokenizer, frozen=True, kw_only=True):
         return Episode(
             self.observed.tree(contents),
             self.actions.tree(actions),
-            _rewards(returns, steps, meta),
+            rewards_of(returns, steps, meta),
             meta.get("terminated", False),
             meta.get("truncated", False),
         )
@@ -291,61 +292,9 @@ class TrajectoryTokenizer(Tokenizer, frozen=True, kw_only=True):
 
     def show(self, raw: Episode, tokens: TokenSequence) -> Picture:
         """A row of each part, one column per step; pictures as a film strip with their patches."""
-        labels = {part: [_label(x) for x in span.content] for part, span in self.whole(tokens).items() if part != "observation"}
-        seen = tokens.select(self.channel("observation")).spans[0].content
-        if self.patch_size is None:
-            labels["observation"] = [_label(x) for x in seen]
-            rows = [labels.get(part, []) for part in self.parts]
-            boxes: dict[str, Any] = {part: [(i, column) for column in range(len(rows[i]))] for i, part in enumerate(self.parts)}
-            return Picture("strip", rows, _marks(tokens, boxes), repr(raw))
-        above = {part: labels[part] for part in labels if part == "return_to_go"}
-        below = {part: labels[part] for part in self.parts if part in labels and part not in above}
-        codec = cast(PatchCodec, self.observed.parts["observation"])
-        strip, boxes = film_strip(codec.pictures(seen), self.patch_size, above, below)
-        return Picture("image", strip, _marks(tokens, boxes), repr(raw))
-
-
-def _marks(tokens: TokenSequence, boxes: Mapping[str, Sequence[Any]]) -> list[Any]:
-    """What marks every token: those of each part in order."""
-    marks: list[Any] = [None] * len(tokens)
-    for span, places in zip(tokens.spans, tokens.places, strict=True):
-        for place, box in zip(places.tolist(), boxes[span.channel.partition("/")[2]], strict=True):
-            marks[place] = box
-    return marks
-
-
-def returns_to_go(episode: Episode) -> np.ndarray:
-    """[T + 1] float32: the sum of the rewards from each step on, 0 behind the last.
-
-    Raises InputError where a reward, or a sum of them, is not finite.
-    """
-    if not np.isfinite(episode.rewards).all():
-        raise InputError(f"rewards: NaN or infinity at step {int((~np.isfinite(episode.rewards)).argmax())}")
-    with np.errstate(over="ignore"):
-        returns = np.append(episode.rewards.astype(np.float64)[::-1].cumsum()[::-1], 0.0).astype(np.float32)
-    if not np.isfinite(returns).all():
-        raise InputError("rewards: their sum is too large for float32; scale them first")
-    return returns
-
-
-def _differences(returns: np.ndarray, steps: int) -> np.ndarray:
-    """[steps] rewards as far as float32 returns-to-go tell them."""
-    return -np.diff(np.append(returns.astype(np.float64), 0.0))[:steps]
-
-
-def _rewards(returns: Tensor | None, steps: int, meta: Mapping[str, Any]) -> np.ndarray:
-    """[steps] rewards: those kept in the meta where differences of returns-to-go do not give them back.
-
-    Raises InputError where there are neither.
-    """
-    rewards = meta.get("rewards")
-    if rewards is None and returns is None:
-        raise InputError("these tokens hold no return-to-go and their meta no rewards, so the rewards are not known")
-    kept = np.array(rewards) if rewards is not None or returns is None else _differences(returns[:, 0].cpu().numpy(), steps)
-    return kept.astype(meta.get("reward_dtype", "float32"))
-
-
-def _label(x: Tensor) -> str:
-    """A few numbers of a token, one per line."""
-    values = x.reshape(-1).tolist()
-    return "\n".join([*(f"{v:.3g}" for v in values[:4]), *(["..."] if len(values) > 4 else [])])
+        contents = {part: span.content for part, span in self.whole(tokens).items()}
+        codec = self.observed.parts["observation"]
+        if isinstance(codec, PatchCodec):
+            pictures, side = codec.pictures(contents["observation"]), codec.patches.side
+            return film_strip(tokens, contents, pictures, side, repr(raw))
+        return strip(tokens, {part: contents.get(part, ()) for part in self.parts}, repr(raw))
