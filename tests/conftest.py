@@ -48,5 +48,6 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Insta
     before = set(sys.modules)
     yield lambda *args, **kwargs: install(site, *args, **kwargs)
     for name in set(sys.modules) - before:
-        if str(getattr(sys.modules[name], "__file__", None) or "").startswith(str(site)):
+        module = sys.modules[name]
+        if module is None or str(getattr(module, "__file__", None) or "").startswith(str(site)):
             del sys.modules[name]
