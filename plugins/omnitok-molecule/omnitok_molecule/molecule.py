@@ -64,12 +64,14 @@ class Molecule:
 
 
 def _short(text: str) -> str:
-    return repr(text if len(text) <= 60 else f"{text[:57]}...")
+    return ascii(text if len(text) <= 60 else f"{text[:57]}...")
 
 
 def parsed(text: str) -> Any:
     """A sanitized molecule. Raises InputError naming the SMILES and what is wrong with it."""
-    if text.split() not in ([text], []):
+    if not text.isascii() or not text.isprintable():
+        raise InputError(f"{_short(text)} is no SMILES: it holds signs that are no printable ASCII")
+    if " " in text:
         raise InputError(f"SMILES {_short(text)} holds a space; a name or anything else behind it is no part of it")
     with rdBase.BlockLogs():
         mol = Chem.MolFromSmiles(text)

@@ -38,6 +38,7 @@ class SmilesTokenizer(Tokenizer, frozen=True, kw_only=True):
 
     name: ClassVar[str] = "smiles"
     round_trip: ClassVar[RoundTrip] = Exact()
+    suffixes: ClassVar[tuple[str, ...]] = (".smiles",)
 
     vocab_size: Annotated[int, Meta(ge=128, description="most ids that `fit` may use: signs, long tokens and `end`")] = 512
     max_characters: Annotated[int, Meta(ge=0, description="longer strings are refused")] = 1 << 14
@@ -77,7 +78,7 @@ class SmilesTokenizer(Tokenizer, frozen=True, kw_only=True):
         while at < len(raw):
             match = PATTERN.match(raw, at)
             if match is None or not match.group().isascii() or not match.group().isprintable() or " " in match.group():
-                raise InputError(f"character {at} of {raw[:60]!r}, {raw[at]!r}, begins no SMILES token")
+                raise InputError(f"character {at} of {raw[:60]!a}, {raw[at]!a}, begins no SMILES token")
             found.append((match.group(), at))
             at = match.end()
         return found

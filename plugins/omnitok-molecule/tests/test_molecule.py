@@ -155,6 +155,8 @@ def test_the_drawing_is_the_structure() -> None:
         ("C(C)(C)(C)(C)C", "Explicit valence for atom # 0 C, 5, is greater than permitted"),
         ("c1cccc1", "Can't kekulize mol"),
         ("CC O", "holds a space"),
+        ("C\0C", "no printable ASCII"),
+        ("C\ud800", "no printable ASCII"),
         ("[CH3:7]C", "atom 0 has an atom map number"),
         ("C" * 600, "600 atoms, more than max_atoms = 512"),
         ("C" * 20_000, "20000 characters of SMILES"),

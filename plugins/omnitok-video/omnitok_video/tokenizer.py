@@ -102,7 +102,7 @@ class VideoTokenizer(Tokenizer, frozen=True, kw_only=True):
             for numbers in (self.mean, self.std)
         )
         before, colours = (Axis("t", self.times),), BANDS[self.mode] * self.tubelet
-        return {self.channel(): patch_channel(self.patch_size, colours, mean, std, (self.grid, self.grid), before)}
+        return {self.channel(): patch_channel(self.patch_size, colours, mean, std, self.grid, before)}
 
     def encode(self, raw: Any) -> TokenSequence:
         video = self.kept(raw)
