@@ -66,7 +66,7 @@ class Importer:
         elif last is None or last.result != "ok" or (this.result, this.datasets) != ("ok", last.datasets):
             written = self.memory.record({plugin.record.name: this})
             if not written and this.result != "ok":
-                note(f"{self.memory.problem}; nothing is remembered of the plugins")
+                note(self.memory.problem)
 
 
 def last_import(record: PluginStatus, result: Result, datasets: Iterable[str] = ()) -> LastImport:

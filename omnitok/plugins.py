@@ -207,7 +207,7 @@ def load_plugins(
     chosen = [p for p in found if p.record.name not in left_out and (only is None or p.record.name in only)]
     memory = memory or Memory()
     if memory.problem:
-        note(f"{memory.problem}; nothing is remembered of the plugins")
+        note(memory.problem)
     host = Host(chosen, [from_file(Path(file)) for file in files], memory, left_out=left_out)
     for name in only or ():
         if name in left_out:

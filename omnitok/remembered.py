@@ -64,11 +64,11 @@ def home() -> Path:
     return platformdirs.user_state_path("omnitok", appauthor=False)
 
 
-def note(words: str) -> None:
-    """One line on stderr, once in a process."""
-    if words not in _noted:
-        _noted.add(words)
-        print(f"note: {words}", file=sys.stderr)
+def note(problem: str) -> None:
+    """Say on stderr, once in a process, that the state cannot be used and what of it."""
+    if not _noted:
+        _noted.add(problem)
+        print(f"note: {problem}; nothing is remembered of the plugins", file=sys.stderr)
 
 
 def now() -> str:

@@ -42,7 +42,7 @@ def refresh(name: str | None, files: Sequence[Path], timeout: float | None) -> t
     reports = _in_children([{"record": asdict(r), "seconds": seconds} for r in records])
     results = {r.name: _outcome(r, report) for r, report in list(zip(records, reports, strict=True))[len(given) :]}
     if results and not memory.record(results):
-        note(f"{memory.problem}; nothing is remembered of the plugins")
+        note(memory.problem)
     host = load_plugins(strict=False, memory=memory)
     seen = [_seen(r, report) for r, report in zip(given, reports, strict=False)]
     return host, [*(r for r in host.status() if name in (None, r.name)), *seen]
