@@ -1,7 +1,7 @@
 """A Decision Transformer in gymnasium: ask for a return, and see which return the model achieves.
 
-Recipes: cartpole and cartpole-mix, pendulum (return tracking), shortest-path and key-to-door (success beside the same
-transformer without returns). Discrete actions are sampled, because the best action hides what was asked for.
+Recipes: cartpole and cartpole-mix, pendulum (return tracking), shortest-path, shortest-path-pixels and key-to-door (success
+beside the same transformer without returns). Discrete actions are sampled, because the best action hides what was asked for.
 Run: omnitok demo decision-transformer [--recipe cartpole] [--seeds 0,1,2] [--steps 2]. Times and scores: demos/README.md
 """
 
