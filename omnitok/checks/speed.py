@@ -18,10 +18,10 @@ IMPORT_SECONDS = 5.0
 """Seconds of computing that importing the plugin takes, beside torch and omnitok."""
 TIMES = 8
 """How much larger the larger object is."""
-WORSE = 3.0
-"""How much more than proportional it may be."""
-TOKENS = 1500
-"""Tokens of the smaller object: as many as give a square away."""
+SLOWER, HEAVIER = 5.0, 3.0
+"""How much more than proportional seconds and bytes may be: caches make large objects slower; a square would be 8."""
+TIMED, WEIGHED = 2000, 1500
+"""Tokens of the smaller object, for seconds and for bytes: as many as give a square away."""
 QUICK = 0.3
 """Seconds below which nothing is slow."""
 SMALL = 32 << 20
@@ -66,12 +66,12 @@ def encode_speed(subject: Subject) -> Iterator[str]:
             yield f"{case.name}: {taken:.2f} s for {len(case.tokens)} tokens, allowed are {allowed:.2f} s"
 
 
-def _small_and_large(subject: Subject) -> tuple[Any, Any]:
+def _small_and_large(subject: Subject, tokens: int) -> tuple[Any, Any]:
     """An object and one that is larger, made by repeating a sample. Raises Skip where that makes no objects."""
 
     def make() -> tuple[Any, Any] | None:
         for case in sorted(subject.cases, key=lambda c: -len(c.tokens)):
-            times = -(-TOKENS // len(case.tokens)) if len(case.tokens) else 0
+            times = -(-tokens // len(case.tokens)) if len(case.tokens) else 0
             while times:
                 try:
                     pair = repeated(case.raw, times), repeated(case.raw, times * TIMES)
@@ -85,7 +85,7 @@ def _small_and_large(subject: Subject) -> tuple[Any, Any]:
                     break
         return None
 
-    found = subject.once("large objects", make)
+    found = subject.once(("large objects", tokens), make)
     if found is None:
         raise Skip("its objects cannot be made larger by repeating them")
     return found  # type: ignore[no-any-return]
@@ -98,12 +98,12 @@ def _small_and_large(subject: Subject) -> tuple[Any, Any]:
     "look for loops inside loops, joining in a loop, and searches from the beginning",
 )
 def encode_linear(subject: Subject) -> Iterator[str]:
-    small, large = _small_and_large(subject)
+    small, large = _small_and_large(subject, TIMED)
     first = seconds(lambda: subject.tokenizer.encode(small), 3)
     second = seconds(lambda: subject.tokenizer.encode(large), 1)
-    if second > QUICK and second > WORSE * TIMES * first:
+    if second > QUICK and second > SLOWER * TIMES * first:
         second = min(second, seconds(lambda: subject.tokenizer.encode(large), 1))
-        if second > QUICK and second > WORSE * TIMES * first:
+        if second > SLOWER * TIMES * first:
             more = f"{second / max(first, 1e-9):.0f} times as long ({first:.3f} s, {second:.2f} s)"
             yield f"an object {TIMES} times as large takes {more}"
 
@@ -115,9 +115,9 @@ def encode_linear(subject: Subject) -> Iterator[str]:
     "make no table of all pairs; work through long objects in pieces",
 )
 def encode_memory(subject: Subject) -> Iterator[str]:
-    small, large = _small_and_large(subject)
+    small, large = _small_and_large(subject, WEIGHED)
     first, second = (peak_bytes(lambda o=o: subject.tokenizer.encode(o)) for o in (small, large))  # type: ignore[misc]
-    if second > SMALL and second > WORSE * TIMES * first:
+    if second > SMALL and second > HEAVIER * TIMES * first:
         yield f"an object {TIMES} times as large needs {second / max(first, 1):.0f} times the memory ({second >> 20} MiB)"
 
 

@@ -8,19 +8,36 @@ import numpy as np
 import pytest
 
 import omnitok as ot
-from omnitok.checks import check_tokenizer
+from omnitok.checks import GROUPS, check_tokenizer
 from omnitok.testing import load, parametrize_with_checks
 
 PULSE = Path(__file__).parents[1] / "pulse.py"
+OURS = [r.name for r in ot.load_plugins().status() if r.distribution == "omnitok"]
+"""Those that come along; distributions under `plugins/` have tests of their own."""
 
 
-@parametrize_with_checks([PULSE, *ot.load_plugins().names()])
+SLOW = ("image", "trajectory")
+"""Plugins whose datasets take a while to open."""
+
+
+@parametrize_with_checks([PULSE, *OURS], only=[group for group in GROUPS if group != "datasets"])
 def test_tokenizer_keeps_the_promise(tokenizer, check):
     check(tokenizer)
 
 
+@parametrize_with_checks([PULSE, *(name for name in OURS if name not in SLOW)], only=["datasets"])
+def test_datasets_keep_the_promise(tokenizer, check):
+    check(tokenizer)
+
+
+@pytest.mark.slow
+@parametrize_with_checks(SLOW, only=["datasets"])
+def test_large_datasets_keep_the_promise(tokenizer, check):
+    check(tokenizer)
+
+
 def test_all_five_are_checked() -> None:
-    assert {"text", "image", "audio", "trajectory", "graph"} <= set(ot.load_plugins().names())
+    assert {"text", "image", "audio", "trajectory", "graph"} <= set(OURS)
 
 
 # -- files that are cut off: the checks need some that are whole
