@@ -151,11 +151,13 @@ class MoleculeTokenizer(Tokenizer, frozen=True, kw_only=True):
 
     def show(self, raw: Any, tokens: TokenSequence) -> Picture:
         """The structure as chemists draw it; a node is a heavy atom, numbered as in the canonical SMILES."""
+        from rdkit import Chem
         from rdkit.Chem import AllChem
 
         molecule = self.kept(raw)
-        AllChem.Compute2DCoords(molecule.mol)
-        places = molecule.mol.GetConformer().GetPositions()[:, :2] if len(molecule) else np.zeros((0, 2))
+        drawn = Chem.Mol(molecule.mol)
+        AllChem.Compute2DCoords(drawn)
+        places = drawn.GetConformer().GetPositions()[:, :2] if len(molecule) else np.zeros((0, 2))
         nodes = [(float(x), float(y)) for x, y in places]
         edges = [(low, high) for low, high, _ in bonds_of(molecule)]
         first = next((span.part[0] for span in tokens.spans if span.part is not None), 0)
