@@ -12,7 +12,7 @@ import cyclopts
 
 from . import __version__
 from .errors import OmnitokError, unknown_name
-from .plugin_commands import PluginCommand, plugin_commands
+from .plugins.commands import PluginCommand, plugin_commands
 
 COMMANDS = {
     "plugins": ("omnitok.commands.plugins:app", "List, explain, try, disable or enable plugins."),

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from packaging.version import Version
 
-from omnitok.api_range import api_range
+from omnitok.plugins.api_range import api_range
 
 
 @pytest.mark.parametrize(

@@ -233,12 +233,12 @@ def _(stage: Stage) -> None:
 
 @fault("plugins-none", "plugins", "no plugin is installed", "pip install --force-reinstall omnitok")
 def _(stage: Stage) -> None:
-    stage.patch.setattr("omnitok.discovery.installed", list)
+    stage.patch.setattr("omnitok.plugins.discovery.installed", list)
 
 
 @fault("state-unreadable", "plugins", "what was remembered of plugins is lost", "delete that file")
 def _(stage: Stage) -> None:
-    from omnitok.remembered import Memory
+    from omnitok.plugins.remembered import Memory
 
     path = Memory().path
     path.parent.mkdir(parents=True)
@@ -539,6 +539,7 @@ def only_quick(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> Stage:
         return {n: e for n, e in every(seconds).items() if n != "torch" and not n.endswith("(plugin)")}
 
     monkeypatch.setattr(report, "examinations", quick)
+    monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)  # whether or not it is activated
     return stage
 
 

@@ -14,8 +14,8 @@ import pytest
 
 import omnitok as ot
 from omnitok.errors import ConfigError, PluginError
-from omnitok.isolation import TooSlow, guarded, import_seconds
-from omnitok.remembered import Memory
+from omnitok.plugins.isolation import TooSlow, guarded, import_seconds
+from omnitok.plugins.remembered import Memory
 from tests.distributions import Install, omnitok, pulse
 
 posix = pytest.mark.skipif(os.name != "posix", reason="signals")
@@ -42,7 +42,7 @@ def signals() -> Iterator[None]:
 
 def test_everything_that_is_printed_goes_to_stderr() -> None:
     code = (
-        "import os, sys; from omnitok.isolation import guarded\n"
+        "import os, sys; from omnitok.plugins.isolation import guarded\n"
         "print('before')\n"
         "with guarded(0):\n"
         "    print('printed'); sys.__stdout__.write('written\\n'); os.system('echo spawned'); os.write(1, b'raw\\n')\n"
@@ -56,7 +56,7 @@ def test_everything_that_is_printed_goes_to_stderr() -> None:
 
 def test_a_process_without_streams_imports_too() -> None:
     code = "import os, sys; os.close(1); os.close(2); sys.stdout = sys.stderr = None\n"
-    code += "from omnitok.isolation import guarded\nwith guarded(1): print('x')\nos._exit(7)"
+    code += "from omnitok.plugins.isolation import guarded\nwith guarded(1): print('x')\nos._exit(7)"
     assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 7
 
 

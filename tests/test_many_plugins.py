@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from omnitok.remembered import LastImport, Memory, now
+from omnitok.plugins.remembered import LastImport, Memory, now
 from tests.distributions import install
 
 LIMIT = 0.5

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 import omnitok as ot
-from omnitok import remembered
-from omnitok.discovery import PluginStatus
 from omnitok.errors import OmnitokError, PluginError
-from omnitok.remembered import LastImport, Memory
+from omnitok.plugins import remembered
+from omnitok.plugins.discovery import PluginStatus
+from omnitok.plugins.remembered import LastImport, Memory
 from tests.distributions import PULSE, Install, omnitok, pulse
 
 ENDS = "import os\nos._exit(7)"
@@ -198,7 +198,7 @@ def test_a_place_that_cannot_be_written_changes_nothing_else(
 
 def test_processes_that_write_at_once_lose_nothing(home: Path) -> None:
     code = (
-        "import sys; from omnitok.remembered import Memory, LastImport\n"
+        "import sys; from omnitok.plugins.remembered import Memory, LastImport\n"
         "for i in range(30): Memory().record({f'{sys.argv[1]}-{i}': LastImport('d', '1', '0', 'ok')})"
     )
     writers = [subprocess.Popen([sys.executable, "-c", code, str(k)]) for k in range(3)]

@@ -10,7 +10,7 @@ import pytest
 
 import omnitok as ot
 from omnitok.errors import ConfigError, DuplicateNameError, InputError, PluginError, UnknownNameError
-from omnitok.remembered import Memory
+from omnitok.plugins.remembered import Memory
 from tests.distributions import PULSE, Install, pulse
 
 BUILT_IN = ("audio", "graph", "image", "text", "trajectory")

@@ -65,6 +65,6 @@ def test_shell_commands_run_in_order(tmp_path: Path) -> None:
 def test_the_plugin_of_the_readme_passes_the_checks(tmp_path: Path) -> None:
     plugin = next(b for b in blocks("python") if "class PulseTokenizer" in b)
     (tmp_path / "pulse.py").write_text(plugin)
-    command = [sys.executable, "-m", "omnitok", "plugins", "--check", "--plugin", "pulse.py", "pulse"]
+    command = [sys.executable, "-m", "omnitok", "check", "--plugin", "pulse.py"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -109,7 +109,7 @@ def test_config_show(recipe, capsys):
         (["eval", "{tmp}"], "no complete checkpoint here"),
         (["eval", "{folder}"], "hand it over with --plugin"),
         (["generate", "{folder}", "--plugin", TOYS], "an empty prompt"),
-        (["generate", "{folder}", "--plugin", TOYS, "--prompt", "one"], "takes no words"),
+        (["generate", "{folder}", "--plugin", TOYS, "--prompt", "one"], "takes files, not words"),
         (
             ["generate", "{folder}", "--plugin", TOYS, "--channel", "wods"],
             "unknown tokenizer of channel 'wods'; did you mean 'words'?",

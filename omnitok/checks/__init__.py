@@ -15,8 +15,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from ..discovery import GROUP, PluginStatus
 from ..errors import unknown_name
+from ..plugins.discovery import GROUP, PluginStatus
 from ..tokenizer import Tokenizer
 from . import (
     count,

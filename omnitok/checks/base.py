@@ -17,7 +17,7 @@ from ..tokenizer import OneWay, Tokenizer
 
 if TYPE_CHECKING:
     from ..data import Dataset
-    from ..discovery import PluginStatus
+    from ..plugins.discovery import PluginStatus
 
 TOLD = 3
 """Complaints of one check that are told; what is wrong everywhere is wrong a hundred times."""

@@ -160,7 +160,7 @@ def _done(task: dict[str, Any], imported: dict[str, tuple[float, str]]) -> Any:
 
 def _import(module: str, file: str | None) -> tuple[float, str]:
     """Seconds of computing that an import takes, and what it prints."""
-    from ..discovery import from_file
+    from ..plugins.discovery import from_file
 
     printed, begin = io.StringIO(), time.process_time()
     with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):

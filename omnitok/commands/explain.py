@@ -12,7 +12,7 @@ from rich.table import Table
 
 from ..errors import ConfigError, PluginError
 from ..plugins import Host
-from ..refusals import command, remedies
+from ..plugins.refusals import command, remedies
 from ..tokenizer import Bounded, Channel, Exact, RoundTrip, Tokenizer
 from .common import console
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from ..errors import ConfigError, OmnitokError, unknown_name
+from ..errors import ConfigError, InputError, OmnitokError, unknown_name
 from .common import PluginFiles
 
 if TYPE_CHECKING:
@@ -129,12 +129,17 @@ def _words(run: Run, channel: str, prompt: str | None) -> tuple[TokenSequence, b
         return TokenSequence(), False
     own = run.tokenizer(channel)
     readers = [*([own] if run.reads is None else ()), *_readers(run, channel)] or [own]
+    refused = []
     for tokenizer in readers:
-        if isinstance(next(iter(tokenizer.samples()), None), str):
-            tokens, begins = tokenizer.encode(prompt), run.reads is None and tokenizer == own
-            return tokens if begins else closed(tokens, tokenizer), begins
+        try:
+            tokens = tokenizer.encode(tokenizer.words(prompt))
+        except InputError as error:
+            refused.append(str(error))
+            continue
+        begins = run.reads is None and tokenizer == own
+        return tokens if begins else closed(tokens, tokenizer), begins
     names = " or ".join(f"{t.instance}=PATH" for t in readers)
-    raise ConfigError(f"--prompt: tokenizer {readers[0].instance!r} takes no words; give it a --file {names}")
+    raise ConfigError(f"--prompt: {'; '.join(refused)}; give a --file {names}")
 
 
 def _readers(run: Run, channel: str) -> list[Tokenizer]:

@@ -14,8 +14,8 @@ from typing import Annotated, Any
 import msgspec
 from cyclopts import Parameter
 
-from ..discovery import installed
 from ..errors import ConfigError, InputError, PluginError
+from ..plugins.discovery import installed
 from .child import ChildFailure, run_in_child, serve
 from .common import console
 from .package import Facts, module_of, package, write

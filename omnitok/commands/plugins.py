@@ -11,12 +11,13 @@ import cyclopts
 from cyclopts import Parameter
 from rich.table import Column, Table
 
-from ..api_range import OURS, canonical
-from ..discovery import PluginStatus, installed
 from ..errors import ConfigError, unknown_name
-from ..plugins import Host, load_plugins, strict_is_set
-from ..refusals import remedies
-from ..remembered import Memory
+from ..plugins import Host, load_plugins
+from ..plugins.api_range import OURS, canonical
+from ..plugins.discovery import PluginStatus, installed
+from ..plugins.host import strict_is_set
+from ..plugins.refusals import remedies
+from ..plugins.remembered import Memory
 from .common import PluginFiles, Sets, console, parse_sets
 
 app = cyclopts.App(

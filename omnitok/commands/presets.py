@@ -195,8 +195,8 @@ def _tokenizer(wanted: Channel | None) -> Tokenizer | None:
 
     One of the plugins that come with omnitok; others are imported only where none of those fits.
     """
-    from ..api_range import OURS
     from ..plugins import load_plugins
+    from ..plugins.api_range import OURS
 
     host = load_plugins()
     own = [r.name for r in host.status() if r.distribution == OURS]

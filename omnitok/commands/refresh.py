@@ -13,12 +13,12 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from ..discovery import PluginStatus, from_file, installed
 from ..errors import unknown_name
-from ..importing import last_import
-from ..isolation import import_seconds
 from ..plugins import Host, load_plugins
-from ..remembered import LastImport, Memory, Result, note
+from ..plugins.discovery import PluginStatus, from_file, installed
+from ..plugins.importing import last_import
+from ..plugins.isolation import import_seconds
+from ..plugins.remembered import LastImport, Memory, Result, note
 from .child import ChildFailure, run_in_child, serve
 
 MODULE = "omnitok.commands.refresh"

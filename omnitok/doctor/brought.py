@@ -12,7 +12,7 @@ from importlib import metadata
 from typing import Any
 
 from ..commands.child import ChildFailure, run_in_child, serve
-from ..discovery import entry_points
+from ..plugins.discovery import entry_points
 from .findings import Complaint, Finding
 
 GROUP = "omnitok.doctor"

@@ -25,10 +25,10 @@ STATE = Complaint(
 def plugins() -> Iterator[Finding]:
     """Which plugins can be used, as far as is known without importing them."""
     try:
-        from ..discovery import PluginStatus, installed
         from ..plugins import Host
-        from ..refusals import remedies
-        from ..remembered import Memory
+        from ..plugins.discovery import PluginStatus, installed
+        from ..plugins.refusals import remedies
+        from ..plugins.remembered import Memory
     except ImportError:  # a library is missing, which is said where the libraries are looked at
         return
 

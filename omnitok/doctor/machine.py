@@ -137,7 +137,7 @@ def folders() -> Iterator[Finding]:
             break
     yield from _folder("temporary folder", temporary, "`export TMPDIR=FOLDER`")
     try:
-        from ..remembered import HOME, home
+        from ..plugins.remembered import HOME, home
     except ImportError:  # a library is missing, which is said elsewhere
         return
     yield from _folder("state folder", home(), f"`export {HOME}=FOLDER`")

@@ -90,7 +90,7 @@ def _variable(name: str, value: str) -> Iterator[Finding]:
 
 
 def _named_plugins(value: str) -> Iterator[Finding]:
-    from ..discovery import installed
+    from ..plugins.discovery import installed
 
     known = sorted({plugin.record.name for plugin in installed()})
     for name in (word.strip() for word in value.split(",")):

@@ -10,9 +10,9 @@ import torch
 from msgspec import Meta, structs
 
 from omnitok.checks import Subject
-from omnitok.discovery import PluginStatus
 from omnitok.hookspecs import hookimpl
 from omnitok.nn.steps import Axis, Linear
+from omnitok.plugins.discovery import PluginStatus
 from omnitok.sequence import TokenSequence
 from omnitok.tokenizer import Bounded, Channel, Picture
 

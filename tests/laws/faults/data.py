@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from omnitok.checks import Subject
-from omnitok.discovery import PluginStatus
+from omnitok.plugins.discovery import PluginStatus
 
 from .good import Beats
 from .registry import fault, whole

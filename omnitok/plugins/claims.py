@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..errors import ConfigError, InputError
 from .discovery import PluginStatus
-from .errors import ConfigError, InputError
 
 if TYPE_CHECKING:
-    from .plugins import Host
+    from .host import Host
 
 SNIFFED_BYTES = 4096
 

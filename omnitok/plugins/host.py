@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import pluggy
 
-from . import hookspecs
+from .. import hookspecs
+from ..errors import ConfigError, PluginError, UnknownNameError, did_you_mean, unknown_name
 from .claims import claimant
 from .discovery import Plugin, PluginStatus, from_file, installed
-from .errors import ConfigError, PluginError, UnknownNameError, did_you_mean, unknown_name
 from .importing import Importer, as_last_seen
 from .isolation import import_seconds
 from .refusals import refusal
@@ -21,8 +21,8 @@ from .registration import configured, suffixes_of
 from .remembered import Memory, note
 
 if TYPE_CHECKING:
-    from .data import Dataset
-    from .tokenizer import Tokenizer
+    from ..data import Dataset
+    from ..tokenizer import Tokenizer
 
 NARROW, STRICT = "OMNITOK_PLUGINS", "OMNITOK_STRICT"
 

@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Iterator
 from types import FrameType
 
-from .errors import ConfigError
+from ..errors import ConfigError
 
 SECONDS = 30.0
 """The built-in plugins take less than a second each; a library as large as torch took 10 from a cold disk."""

@@ -13,13 +13,13 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal
 
-from . import __version__
+from .. import __version__
+from ..errors import ConfigError, PluginError
 from .api_range import OURS, api_range, canonical
-from .errors import ConfigError, PluginError
 
 if TYPE_CHECKING:
-    from .data import Dataset
-    from .tokenizer import Tokenizer
+    from ..data import Dataset
+    from ..tokenizer import Tokenizer
 
 GROUP = "omnitok"
 SUFFIXES = "omnitok.suffixes"

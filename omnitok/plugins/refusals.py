@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from . import __version__
+from .. import __version__
+from ..errors import DuplicateNameError, PluginError
 from .api_range import OURS, canonical
 from .discovery import PluginStatus
-from .errors import DuplicateNameError, PluginError
 
 
 def refusal(record: PluginStatus, same: Sequence[PluginStatus] = ()) -> PluginError | DuplicateNameError:

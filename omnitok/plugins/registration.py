@@ -10,19 +10,19 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 import pluggy
 
+from ..errors import ConfigError, PluginError, did_you_mean
 from .discovery import Plugin
-from .errors import ConfigError, PluginError, did_you_mean
 
 if TYPE_CHECKING:
-    from .tokenizer import Tokenizer
+    from ..tokenizer import Tokenizer
 
 S = TypeVar("S", bound=msgspec.Struct)
 
 
 def register(manager: pluggy.PluginManager, plugin: Plugin) -> None:
     """Import a plugin and ask its hooks; its tokenizers and datasets are put on it. What goes wrong is raised, whatever it is."""
-    from .data import Dataset
-    from .tokenizer import Tokenizer
+    from ..data import Dataset
+    from ..tokenizer import Tokenizer
 
     module = plugin.load()
     name = manager.get_name(module) or module.__name__

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 
 import pluggy
 
-from . import __version__
+from .. import __version__
+from ..errors import PluginError
 from .discovery import Plugin, PluginStatus, Status
-from .errors import PluginError
 from .isolation import TooSlow, guarded
 from .registration import register
 from .remembered import LastImport, Memory, Result, note, now
@@ -29,7 +29,7 @@ class Importer:
     def __call__(self, plugin: Plugin) -> bool:
         """Whether the plugin can be used, after the one attempt to import it. Raises nothing but KeyboardInterrupt."""
         if not plugin.tried and plugin.record.retry:
-            from . import data, tokenizer  # noqa: F401 - torch comes with them, and is no part of a plugin's time
+            from .. import data, tokenizer  # noqa: F401 - torch comes with them, and is no part of a plugin's time
 
             last = self._begin(plugin.record)
             result: Result

@@ -20,8 +20,8 @@ from typing import Literal
 
 import msgspec
 
-from . import __version__
-from .errors import OmnitokError
+from .. import __version__
+from ..errors import OmnitokError
 
 HOME = "OMNITOK_HOME"
 _noted: set[str] = set()

@@ -7,11 +7,11 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 
+from ..errors import DuplicateNameError, OmnitokError, PluginError
 from .discovery import COMMANDS, PluginStatus, entry_points, identity
-from .errors import DuplicateNameError, OmnitokError, PluginError
+from .host import load_plugins
 from .importing import failure
 from .isolation import guarded, import_seconds
-from .plugins import load_plugins
 from .refusals import refusal
 
 _TARGET = re.compile(r"[\w.]+:[\w.]+")
