@@ -334,7 +334,7 @@ class Transformer(nn.Module):
         if not parts:
             return next(self.parameters()).new_zeros(0, module.config.embedded())
         y = torch.cat(parts) if len(parts) > 1 else parts[0]
-        return y if packed.back is None else y[packed.back]
+        return y if packed.back is None else y.index_select(0, packed.back)
 
     def _masked(self, y: Tensor, rows: Tensor, layout: Any) -> Tensor:
         """Masked rows lose their content; positions are added later and stay."""

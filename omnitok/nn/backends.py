@@ -237,11 +237,10 @@ def _remembered(q: Tensor, k: Tensor, v: Tensor, keys: Layout, spec: Spec, ctx: 
 
 def _sdpa(q: Tensor, k: Tensor, v: Tensor, block: Block, spec: Spec, ctx: Context) -> Tensor:
     """[B, Q, H, K] each -> [B, Q, H * K]. A query that sees nothing gives 0."""
-    mask, causal = block.once(spec.key, lambda: _mask(block, spec))
+    mask, causal = block.once((spec.key, q.dtype), lambda: _mask(block, spec, q.dtype))
     for term in spec.contents:
         mask, causal = _added(mask, term.content(q, block) * spec.scale, block), False
         q = term.query(q)
-    if mask is not None and mask.is_floating_point():
         mask = mask.to(q.dtype)
     shared = q.shape[2] != k.shape[2]
     q, k, v = (x.transpose(1, 2) for x in (q, k, v))
@@ -257,8 +256,8 @@ def _added(mask: Tensor | None, bias: Tensor, block: Block) -> Tensor:
     return bias + mask if mask.is_floating_point() else bias.masked_fill(~mask, -torch.inf)
 
 
-def _mask(block: Block, spec: Spec) -> tuple[Tensor | None, bool]:
-    """The bool or float mask [B, 1 or H, Q, K] of a block, and whether the kernel's own causal rule is enough."""
+def _mask(block: Block, spec: Spec, dtype: torch.dtype) -> tuple[Tensor | None, bool]:
+    """What is added to the scores of a block [B or 1, 1 or H, Q, K], and whether the kernel's own causal rule is enough."""
     bias = None
     for term in spec.biases:
         part = term.bias(block)
@@ -273,9 +272,9 @@ def _mask(block: Block, spec: Spec) -> tuple[Tensor | None, bool]:
     if spec.over is not None:
         listed = _listed(block, spec.over)
         allowed = listed if allowed is None else allowed & listed
-    if bias is None:
-        return (None if allowed is None else allowed[:, None]), False
-    return (bias if allowed is None else bias.masked_fill(~allowed[:, None], -torch.inf)), False
+    if bias is None:  # the logarithms of 1 and 0: a kernel would make the same of a bool mask, but in every layer
+        return (None if allowed is None else allowed[:, None].log().to(dtype)), False
+    return (bias if allowed is None else bias.masked_fill(~allowed[:, None], -torch.inf)).to(dtype), False
 
 
 def _near(query: Tensor, key: Tensor, window: int) -> Tensor:

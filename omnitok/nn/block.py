@@ -31,7 +31,7 @@ class Block:
     causal: bool = False
     """the rule is: key place <= query place, and Q == K."""
     allowed: Tensor | None = None
-    """[B, Q, K] bool; None: all (or `causal`)."""
+    """[B or 1, Q, K] bool; None: all (or `causal`)."""
     memo: dict[Any, Any] = field(default_factory=dict)
     """what depends on the block alone and is needed by several layers"""
 
@@ -42,7 +42,7 @@ class Block:
         return self.memo[key]
 
     def mask(self) -> Tensor | None:
-        """[B, Q, K] bool, the causal rule written out; None where everything is visible."""
+        """[B or 1, Q, K] bool, the causal rule written out; None where everything is visible."""
         if not self.causal:
             return self.allowed
         _, queries, keys = self.shape

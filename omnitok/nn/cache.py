@@ -42,6 +42,7 @@ class Cache:
         self.states: dict[Any, tuple[Tensor, ...]] = {}
         """what a layer that reads its past in another way keeps of it: tensors [S, ...], one row per document"""
         self.layout: Layout | None = None
+        self.band: Tensor | None = None
         self.device = torch.device("cpu")
         self.tokens = self.width = 0
         """of the longest document: its tokens, and how many of them are held"""
@@ -115,7 +116,7 @@ class Cache:
         self.reaches[owner] = reach
         keys, values = self.layers.get(owner, (None, None))
         keys, values = self.layers[owner] = self._put(keys, k), self._put(values, v)
-        return keys[:, : self.width], values[:, : self.width]
+        return keys.narrow(1, 0, self.width), values.narrow(1, 0, self.width)
 
     def fixed(self, owner: Any, make: Callable[[], tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
         """Tensors [S, ...] that a layer computes once and keeps: keys and values of a memory."""
@@ -148,7 +149,8 @@ class Cache:
         return self.columns[name][:, : self.width]
 
     def _seen(self, shape: tuple[int, int, int]) -> tuple[bool, Tensor | None]:
-        """Whether the queries see what the causal rule says and no more, and if not what they see [S, L, width]; None: all."""
+        """Whether the queries see what the causal rule says and no more, and if not what they see [S or 1, L, width]; None:
+        all."""
         runs = self.part.runs
         if self.start is not None and len(runs) == 1:
             if runs[0].rule == "full" or shape[1] == 1:
@@ -156,12 +158,18 @@ class Cache:
             if runs[0].rule == "causal":
                 if not self.start:
                     return True, None
-                allowed = torch.ones(shape[1:], dtype=torch.bool, device=self.device).tril(self.start)
-                return False, allowed.expand(shape)
+                return False, self._behind(shape[1])[None]
         valid = self.part.grid.valid
         order = self.part.order[self.part.grid.index].masked_fill(~valid, len(self.part))
         seen = torch.searchsorted(order, order, right=True) + torch.tensor(self.before, device=self.device)[:, None]
         return False, torch.arange(self.width, device=self.device) < (seen * valid)[:, :, None]
+
+    def _behind(self, new: int) -> Tensor:
+        """[L, width] what equal causal documents see: part of one band, which lasts until their slots grow."""
+        assert self.start is not None
+        if self.band is None or self.band.shape != (new, self.capacity + new):
+            self.band = torch.ones(new, self.capacity + new, dtype=torch.bool, device=self.device).tril(self.capacity)
+        return self.band.narrow(1, self.capacity - self.start, self.width)
 
     def _pairs(self, shape: tuple[int, int, int]) -> dict[str, Labels]:
         """Pairs among the new tokens; their keys lie behind what was held before."""
@@ -187,7 +195,8 @@ class Cache:
                 grown[:, : held.shape[1]] = held
             held = grown
         if self.slot is None:
-            held[:, self.start : self.width] = self.part.grid.rows(values)
+            rows = self.part.grid.rows(values)
+            held.narrow(1, self.start, rows.shape[1]).copy_(rows)
         else:
             held[self.part.segment, self.slot] = values
         return held

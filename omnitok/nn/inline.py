@@ -101,7 +101,7 @@ def _axis(module: AxisModule, by: Functions) -> Function:
 
     def run(x: Tensor, ctx: Context) -> Tensor:
         values = ctx.layout.axis(axis)  # type: ignore[union-attr]
-        return x + F.embedding(values.clamp(0, last), table) * (values >= 0).unsqueeze(1)
+        return x + F.embedding(values.clamp(0, last), table).masked_fill_((values < 0).unsqueeze(1), 0)
 
     return run
 
@@ -117,7 +117,7 @@ def _norm(module: NormModule, by: Functions) -> Function:
     weight, bias, eps, kind = module.weight, module.bias, module.config.eps, module.config.kind
     shape = weight.shape
     if kind == "layer":
-        return lambda x, ctx: F.layer_norm(x, shape, weight, bias, eps)
+        return lambda x, ctx: torch.layer_norm(x, shape, weight, bias, eps)
     return (lambda x, ctx: F.rms_norm(x.to(weight.dtype), shape, weight, eps)) if kind == "rms" else module
 
 

@@ -20,7 +20,7 @@ _EXACT = 2**53  # largest integer range that a float64 holds exactly
 
 
 def flatten(space: Space, tree: Tree, what: str, cast: bool = False) -> np.ndarray:
-    """A tree of n rows -> [n, C]. `what` names the tree in messages; `cast` lets values lose precision.
+    """A tree of n rows -> a new matrix [n, C]. `what` names the tree in messages; `cast` lets values lose precision.
 
     Raises InputError naming the part and the step that does not fit.
     """
@@ -37,7 +37,7 @@ def flatten(space: Space, tree: Tree, what: str, cast: bool = False) -> np.ndarr
         parts.append(leaf.columns(values).astype(dtype))
     if len({len(part) for part in parts}) > 1:
         raise InputError(f"{what}: its parts have different numbers of rows ({', '.join(str(len(p)) for p in parts)})")
-    return np.concatenate(parts, axis=1)
+    return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
 
 
 def unflatten(space: Space, matrix: np.ndarray) -> Tree:
@@ -57,7 +57,7 @@ def nearest(space: Space, matrix: np.ndarray, limits: tuple[np.ndarray, np.ndarr
     Raises InputError where one is not finite.
     """
     low, high = limits
-    inside = np.minimum(np.maximum(matrix.astype(np.float64), low), high)
+    inside = np.minimum(np.maximum(matrix, low), high)  # float64, as the bounds are
     if not math.isfinite(inside.sum()):
         raise InputError("the model's answers hold NaN or infinity where a row of a space is expected")
     return unflatten(space, inside)

@@ -83,7 +83,7 @@ class ModelPolicy:
         contents = self.observed.contents(stack(observations, self.observed.space), "observations", cast=True)
         new = {self.tokenizer.channel(part): content for part, content in contents.items()}
         if self.asked in self.window.before:
-            new[self.asked] = torch.from_numpy(np.asarray(returns_to_go, np.float32))[:, None]
+            new[self.asked] = torch.from_numpy(np.asarray(returns_to_go, np.float32)[:, None])
         return new if self.taken is None else {**new, self.head: self.taken}
 
     def _chosen(self, answers: Tensor) -> Tensor:

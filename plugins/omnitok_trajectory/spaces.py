@@ -296,6 +296,8 @@ def width(space: Space) -> int:
 
 def matrix_dtype(space: Space) -> np.dtype:
     """The smallest dtype that holds every leaf exactly (64-bit integers beside floats: up to 2**53)."""
+    if isinstance(space, Box):
+        return np.dtype(_HELD_AS.get(space.dtype, space.dtype))
     kinds = [_HELD_AS.get(leaf.dtype, leaf.dtype) if isinstance(leaf, Box) else "uint8" for _, leaf in leaf_spaces(space)]
     return np.result_type(*kinds)
 

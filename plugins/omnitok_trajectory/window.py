@@ -33,7 +33,7 @@ KEPT = 64
 
 @dataclass(frozen=True)
 class Template:
-    """Equal documents whose content and steps are replaced."""
+    """Equal documents whose content and steps are written anew for every answer."""
 
     batch: PackedBatch
     step: Tensor
@@ -81,6 +81,8 @@ class Window:
         self.templates: dict[tuple[str, int], Template] = {}
         if banded:
             refuse_unbanded(model)
+        if own := sorted({*self.prompt.channels} & {*self.before, action}):
+            raise ConfigError(f"a prompt holds {', '.join(own)}, which the steps behind it write: give it channels of its own")
 
     def begin(self, n: int) -> None:
         """n episodes before their first step."""
@@ -111,11 +113,12 @@ class Window:
         """
         new = {c: new[c].to(self.device) for c in (self.action, *self.before) if c in new}
         for c, x in new.items():
-            self.held[c].append(x.unflatten(0, (self.n, -1)))
+            self.held[c].append(x.view(self.n, -1, *x.shape[1:]))
         self.step += 1
         if self.steps is None or self.step <= self.steps or self.banded:
             template, batch = self._newest(new)
-            hidden = self.model.hidden(batch, self.cache, functions=self.functions)[self.model.main][template.last]
+            hidden = self.model.hidden(batch, self.cache, functions=self.functions)[self.model.main]
+            hidden = hidden.index_select(0, template.last)
         else:
             self.cache = None
             hidden = self._read_window(new)
@@ -148,19 +151,19 @@ class Window:
 
     def _filled(self, template: Template, values: Mapping[str, Tensor], shift: int) -> PackedBatch:
         """The template's documents with this content [N of the channel, ...], and their steps moved on."""
-        main = self.model.main
-        stream = template.batch.streams[main]
-        content = dict(stream.content)
+        content = template.batch.streams[self.model.main].content
         for c, x in values.items():
-            content[c] = content[c].replace(**{"features" if content[c].ids is None else "ids": x})
-        return template.batch.replace(streams={main: stream.replace(layout=self._moved(template, shift), content=content)})
+            content[c].value.copy_(x)
+        self._moved(template, shift)
+        return template.batch
 
     def _moved(self, template: Template, shift: int) -> Layout:
         """The template's layout with the steps moved on."""
-        step, layout = template.step + shift, template.batch.streams[self.model.main].layout
+        layout = template.batch.streams[self.model.main].layout
+        step = torch.add(template.step, shift, out=layout.axes["step"])
         if len(self.prompt):
-            step = torch.where(template.step < 0, template.step, step)
-        return layout.replace(axes={**layout.axes, "step": step})
+            torch.where(template.step < 0, template.step, step, out=step)
+        return layout
 
     def _template(self, kind: str, values: Callable[[], Mapping[str, Tensor]]) -> Template:
         """The documents of this kind; `values` are asked for where they are met for the first time."""
@@ -184,7 +187,7 @@ class Window:
         batch = batch.replace(streams={main: batch.streams[main]}).to(self.device)
         layout = batch.streams[main].layout
         last = layout.offsets()[1:].long() - 1
-        return Template(batch, layout.axes["step"], last, ending(layout, last))
+        return Template(batch, layout.axes["step"].clone(), last, ending(layout, last))
 
     def _spans(self, values: Mapping[str, Tensor], behind: bool = False) -> TokenSequence:
         """Channel -> content [K * P, ...] of one document as interleaved spans, the first step being 0."""
