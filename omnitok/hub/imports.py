@@ -56,7 +56,7 @@ def import_run(
     """Read a published model and write it as a run folder that `load_run` reads.
 
     `preset` may be left out where `config.json` tells it; `sets` are fields of the preset, or of a role's channel as
-    "tokens.vocab"; `tokenizers` names the plugin of a role; `leave_out` holds patterns of their tensors to drop.
+    {"tokens": {"vocab": 61}}; `tokenizers` names the plugin of a role; `leave_out` holds patterns of their tensors to drop.
     Raises CheckpointError or ConfigError naming the file, key or field, and writes nothing then.
     """
     folder = Path(out)
@@ -87,8 +87,8 @@ def preset_of(published: Published, name: str | None, sets: Mapping[str, Any]) -
     else:
         size = next(iter(cls.published.values()), None)
         shape, channels = cls(), dict(size.channels) if size else {}
-    roles = {k: v for k, v in sets.items() if "." in k}
-    fields = {k: v for k, v in sets.items() if "." not in k}
+    roles = {k: v for k, v in sets.items() if isinstance(v, Mapping) and k not in cls.__struct_fields__}
+    fields = {k: v for k, v in sets.items() if k not in roles}
     shape = from_plain(to_plain(shape) | fields, cls, cls.name)  # type: ignore[attr-defined]  # checks what the file says
     return shape, {r: c for r, c in _changed(channels, roles, cls).items() if r != shape.readout}
 
@@ -117,15 +117,14 @@ def _by_type(kind: str) -> str:
     return known[kind]
 
 
-def _changed(channels: Mapping[str, Channel], sets: Mapping[str, Any], cls: type[Reference]) -> dict[str, Channel]:
-    """The channels with fields such as "tokens.vocab" laid over them."""
+def _changed(channels: Mapping[str, Channel], sets: Mapping[str, Mapping[str, Any]], cls: type[Reference]) -> dict[str, Channel]:
+    """The channels with fields such as {"tokens": {"vocab": 61}} laid over them."""
     out = dict(channels)
-    for key, value in sets.items():
-        role, _, name = key.partition(".")
-        roles: tuple[str, ...] = cls.roles  # type: ignore[attr-defined]
+    roles: tuple[str, ...] = cls.roles  # type: ignore[attr-defined]
+    for role, values in sets.items():
         if role not in roles:
-            raise unknown_name(f"role in --set {key}:", role, roles, "roles")
-        out[role] = Channel.from_plain(out.get(role, Channel()).to_plain() | {name: value}, role)
+            raise unknown_name(f"role in --set {role}.{next(iter(values), '')}:", role, roles, "roles")
+        out[role] = Channel.from_plain(out.get(role, Channel()).to_plain() | values, role)
     return out
 
 
