@@ -124,7 +124,7 @@ def _changed(channels: Mapping[str, Channel], sets: Mapping[str, Mapping[str, An
     for role, values in sets.items():
         if role not in roles:
             raise unknown_name(f"role in --set {role}.{next(iter(values), '')}:", role, roles, "roles")
-        out[role] = Channel.from_plain(out.get(role, Channel()).to_plain() | values, role)
+        out[role] = Channel.from_plain(out.get(role, Channel()).to_plain() | dict(values), role)
     return out
 
 
