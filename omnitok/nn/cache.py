@@ -194,9 +194,8 @@ class Cache:
             if held is not None:
                 grown[:, : held.shape[1]] = held
             held = grown
-        if self.slot is None:
-            rows = self.part.grid.rows(values)
-            held.narrow(1, self.start, rows.shape[1]).copy_(rows)
+        if self.start is not None:
+            held.narrow(1, self.start, self.width - self.start).copy_(self.part.grid.rows(values))
         else:
             held[self.part.segment, self.slot] = values
         return held

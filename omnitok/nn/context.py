@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -19,9 +20,9 @@ if TYPE_CHECKING:
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "gelu": F.gelu,
     "gelu_tanh": lambda x: F.gelu(x, approximate="tanh"),
-    "relu": F.relu,
+    "relu": torch.relu,
     "silu": F.silu,
-    "tanh": F.tanh,
+    "tanh": torch.tanh,
     "quick_gelu": lambda x: x * F.sigmoid(1.702 * x),
     "leaky_relu": lambda x: F.leaky_relu(x, 0.2),
     "none": lambda x: x,

@@ -31,18 +31,29 @@ MAKERS: dict[type[nn.Module], Maker] = {}
 class Functions(dict[nn.Module, Function]):
     """The function of every module that is asked for, made when it is.
 
-    `joined`: queries, keys and values are one map, by a copy of its weights: faster for few rows, as long as these do not
-    change.
+    `joined`: queries, keys and values are one map, by a copy of its weights: faster for few rows. Where weights have
+    changed, `refresh` copies them anew.
     """
 
     def __init__(self, joined: bool = False) -> None:
         super().__init__()
         self.joined = joined
+        self.copies: list[tuple[Tensor, Sequence[Tensor]]] = []
 
     def __missing__(self, module: nn.Module) -> Function:
         make, hooked = MAKERS.get(type(module)), bool(module._forward_hooks or module._forward_pre_hooks)
         self[module] = found = module if make is None or module.training or hooked else make(module, self)
         return found
+
+    def joint(self, parts: Sequence[Tensor]) -> Tensor:
+        """Weights below each other, as a copy."""
+        self.copies.append((torch.cat([p.detach() for p in parts]), parts))
+        return self.copies[-1][0]
+
+    def refresh(self) -> None:
+        """Copies are what the weights are now."""
+        for copy, parts in self.copies:
+            torch.cat([p.detach() for p in parts], out=copy)
 
     def chain(self, modules: Sequence[nn.Module | None]) -> Function:
         """One behind the other."""
@@ -172,8 +183,8 @@ def _projected(module: AttentionModule, by: Functions) -> Callable[[Tensor, Tens
     maps = (module.q, module.k, module.v)
     alike = c.source == "self" and not c.value_dim and len(set(heads)) == 1
     if by.joined and alike and all(type(m) is nn.Linear and by[m] is not m for m in maps):
-        weight = torch.cat([m.weight for m in maps])
-        bias = None if module.q.bias is None else torch.cat([m.bias for m in maps])
+        weight = by.joint([m.weight for m in maps])
+        bias = None if module.q.bias is None else by.joint([m.bias for m in maps])
         return lambda x, source: F.linear(x, weight, bias).view(x.shape[0], 3, heads[0], size).unbind(1)
     to_q, to_k, to_v = (by[m] for m in maps)
     value_size = c.value_dim or size

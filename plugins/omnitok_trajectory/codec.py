@@ -45,8 +45,9 @@ class Codec:
 
     def content(self, tree: Tree, what: str, cast: bool = False) -> Tensor:
         """n rows -> ids [n], ids [n, c] or features [n, C]. Raises InputError naming the part and step that does not fit."""
-        if not isinstance(self.space, Discrete | MultiDiscrete) or self.kind == "features":
+        if self.kind == "features":
             return torch.from_numpy(flatten(self.space, tree, what, cast))
+        assert isinstance(self.space, Discrete | MultiDiscrete)
         counts, start = self.space.digits
         digits = accept(self.space, np.asarray(tree), what, cast).astype(np.int64).reshape(-1, len(counts)) - start
         if self.kind == "columns":

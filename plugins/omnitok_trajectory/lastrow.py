@@ -1,8 +1,8 @@
-"""The last hidden row of every document without a cache: the last block is computed for these rows alone.
+"""The last hidden row of every document: the last block is computed for these rows alone.
 
 Every layer before needs all rows, since later layers read them; the last one is read at one row per document, so its
-queries, its output map and its MLP are needed there only. The result is the same. Shape letters: N tokens, n documents,
-D model dim.
+queries, its output map and its MLP are needed there only. Behind a cache, which takes whole steps, it is the MLP alone.
+The result is the same. Shape letters: N tokens, n documents, D model dim.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from omnitok.batch import PackedBatch, Stream
 from omnitok.layout import Layout, build_grid
 from omnitok.model import Transformer, refuse_long
 from omnitok.nn.attention import Attention, AttentionModule
+from omnitok.nn.cache import Cache
 from omnitok.nn.context import Context
 from omnitok.nn.inline import Functions
 from omnitok.nn.mixers import MLP
@@ -49,37 +50,49 @@ class LastRows:
         attention.config = attention.config.replace(source="memory")
         return [exchanged(head, mixer=attention), *tail]
 
-    def __call__(self, batch: PackedBatch, last: Tensor, ends: Layout | None = None) -> Tensor:
+    def __call__(
+        self,
+        batch: PackedBatch,
+        last: Tensor,
+        ends: Layout | None = None,
+        cache: Cache | None = None,
+        functions: Functions | None = None,
+    ) -> Tensor:
         """[n, D] hidden rows `last`, each the last of its document; `ends` is their layout where it was made before,
-        with any steps."""
+        with any steps. With a cache, documents go on behind what it holds."""
         if self.block is None:
-            return self.model.hidden(batch)[self.main][last]
+            return self.model.hidden(batch, cache, functions=functions)[self.main].index_select(0, last)
         packed = batch.streams[self.main]
-        return self.read(self.embedded(packed), last, ends, self.blocks[:-1], self.context(packed.layout))
+        ctx = self.context(packed.layout if cache is None else cache.extend(packed.layout), functions, cache)
+        return self.read(self.embedded(packed, ctx), last, ends, self.blocks[:-1], ctx)
 
-    def context(self, layout: Layout, functions: Functions | None = None) -> Context:
+    def context(self, layout: Layout, functions: Functions | None = None, cache: Cache | None = None) -> Context:
         """Where the blocks run."""
         shared = dict(zip(self.module.shared_keys, self.module.shared, strict=True))
-        return Context(layout, shared=shared, tables=self.model.tables(), functions=functions)
+        return Context(layout, shared=shared, tables=self.model.tables(), cache=cache, functions=functions)
 
-    def embedded(self, packed: Stream, functions: Functions | None = None) -> Tensor:
+    def embedded(self, packed: Stream, ctx: Context) -> Tensor:
         """[N, D] the rows in front of the first block."""
-        ctx = self.context(packed.layout, functions)
-        return ctx.run(self.module.steps)(self.model.embed(packed, self.main, packed.layout, ctx), ctx)
+        assert ctx.layout is not None
+        return ctx.run(self.module.steps)(self.model.embed(packed, self.main, ctx.layout, ctx), ctx)
 
     def read(self, x: Tensor, last: Tensor, ends: Layout | None, before: Sequence[Sequence[nn.Module]], ctx: Context) -> Tensor:
         """What the trimmed pass makes of embedded rows x [N, D]; `before` are the blocks in front of the last one."""
         layout = ctx.layout
         assert self.block is not None and layout is not None
-        refuse_long(max(layout.lengths, default=0), self.module.longest, self.main)
+        tokens = max(layout.lengths, default=0) if ctx.cache is None else ctx.cache.tokens
+        refuse_long(tokens, self.module.longest, self.main)
         for block in before:
             for residual in block:
                 x = ctx.run(residual)(x, ctx)
         reader, *tail = self.block
-        memory = ctx.run(reader.pre)(x, ctx) if reader.pre else x
-        own = ending(layout, last) if ends is None else ends.replace(axes={a: v[last] for a, v in layout.axes.items()})
-        ctx = Context(own, (memory, layout), ctx.shared, ctx.tables, functions=ctx.functions)
-        x = ctx.run(reader)(x[last], ctx)
+        if ctx.cache is not None:
+            x = ctx.run(self.blocks[-1][0])(x, ctx).index_select(0, last)
+        else:
+            memory = ctx.run(reader.pre)(x, ctx) if reader.pre else x
+            own = ending(layout, last) if ends is None else ends.replace(axes={a: v[last] for a, v in layout.axes.items()})
+            ctx = Context(own, (memory, layout), ctx.shared, ctx.tables, functions=ctx.functions)
+            x = ctx.run(reader)(x[last], ctx)
         for residual in tail:
             x = ctx.run(residual)(x, ctx)
         return ctx.run(self.module.norm)(x, ctx) if self.module.norm else x

@@ -67,7 +67,8 @@ class ModelPolicy:
         self.window.begin(n)
         self.rows = list(range(n))
         self.taken: Tensor | None = None
-        self.draws = [np.random.default_rng((self.seed, row)) for row in range(n)]
+        draws = self.channel.vocab is not None and not self.greedy
+        self.draws = [np.random.default_rng((self.seed, row)) for row in range(n if draws else 0)]
 
     def act(self, rows: Sequence[int], returns_to_go: np.ndarray, observations: Sequence[Any]) -> list[Any]:
         if len(rows) < len(self.rows):
@@ -89,7 +90,7 @@ class ModelPolicy:
     def _chosen(self, answers: Tensor) -> Tensor:
         """Raw features [m, C], or ids [m]: the best, or drawn by inverting the distribution function."""
         if self.channel.vocab is None:
-            return answers * self.std + self.mean
+            return torch.addcmul(self.mean, answers, self.std)
         if self.greedy:
             return answers.argmax(-1)
         drawn = torch.tensor([self.draws[row].random() for row in self.rows], dtype=torch.float64)

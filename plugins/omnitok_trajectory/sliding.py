@@ -28,9 +28,13 @@ BY_ROW = {TableModule, LinearModule, AffineModule, DropoutModule, FirstRowModule
 class Slide:
     """Rows [n, W, ...] that slide: the first `lead` stay, the oldest behind them give way to the newest."""
 
-    def __init__(self, documents: int, lead: int) -> None:
-        self.documents, self.lead = documents, lead
-        self.kept: dict[str, Tensor] = {}
+    def __init__(self, lead: int) -> None:
+        self.lead = lead
+        self.begin(0)
+
+    def begin(self, documents: int) -> None:
+        """So many documents of which nothing is kept."""
+        self.documents, self.kept = documents, dict[str, Tensor]()
 
     def add(self, name: str, rows: Tensor) -> Tensor:
         """[n * m, D] new rows -> all of them, [n * W, D]. The first ones are the whole window."""

@@ -77,22 +77,25 @@ class Window:
         if self.steps is not None and self.steps < 1:
             raise ConfigError(f"a context of {context} tokens has no room for a step of {len(before)} behind the prompt")
         self.slides = self.steps != 1 and slides(self.rows, (*self.before, action))  # of one step no token stays
+        self.slide = Slide(len(self.prompt)) if self.slides else None
+        self.blocks = self.rows.blocks[:-1] if self.slide is None else sliding_blocks(self.rows, self.slide)
         self.banded = banded
         self.templates: dict[tuple[str, int], Template] = {}
+        self.functions, self.asking = Functions(joined=True), Context(tables=model.tables())
         if banded:
             refuse_unbanded(model)
         if own := sorted({*self.prompt.channels} & {*self.before, action}):
             raise ConfigError(f"a prompt holds {', '.join(own)}, which the steps behind it write: give it channels of its own")
 
+    @torch.inference_mode()
     def begin(self, n: int) -> None:
-        """n episodes before their first step."""
+        """n episodes before their first step. The model's weights stay what they are until the next ones begin."""
         self.n, self.step = n, 0
-        self.functions = Functions(joined=True)
-        self.asking = Context(tables=self.model.tables())
+        self.functions.refresh()
         self.cache: Cache | None = self.model.cache(n)
         self.held: dict[str, deque[Tensor]] = {c: deque(maxlen=self.steps) for c in (*self.before, self.action)}
-        self.slide = Slide(n, len(self.prompt)) if self.slides else None
-        self.blocks = self.rows.blocks[:-1] if self.slide is None else sliding_blocks(self.rows, self.slide)
+        if self.slide is not None:
+            self.slide.begin(n)
 
     def select(self, rows: Sequence[int]) -> None:
         """Go on with these episodes only, named by their places among those that are left."""
@@ -117,8 +120,7 @@ class Window:
         self.step += 1
         if self.steps is None or self.step <= self.steps or self.banded:
             template, batch = self._newest(new)
-            hidden = self.model.hidden(batch, self.cache, functions=self.functions)[self.model.main]
-            hidden = hidden.index_select(0, template.last)
+            hidden = self.rows(batch, template.last, template.ends, self.cache, self.functions)
         else:
             self.cache = None
             hidden = self._read_window(new)
@@ -138,7 +140,7 @@ class Window:
         if self.rows.block is None:
             return self.model.hidden(batch, functions=self.functions)[self.model.main][template.last]
         packed = batch.streams[self.model.main]
-        x = self.rows.embedded(packed, self.functions)
+        x = self.rows.embedded(packed, self.rows.context(packed.layout, self.functions))
         x, layout = (x, packed.layout) if self.slide is None else (self.slide.add("x", x), self._moved(template, shift))
         return self.rows.read(x, template.last, template.ends, self.blocks, self.rows.context(layout, self.functions))
 

@@ -76,7 +76,7 @@ class FirstRowModule(nn.Module):
 @function_of(FirstRowModule)
 def _first_row(module: FirstRowModule, by: Functions) -> Function:
     table = module.table
-    return lambda x, ctx: x + table[0]
+    return lambda x, ctx: x + table.select(0, 0)
 
 
 class DecisionTransformer(Reference, frozen=True, kw_only=True):
