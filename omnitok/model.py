@@ -318,8 +318,10 @@ class Transformer(nn.Module):
     def embed(self, packed: PackedStream, name: str, layout: Layout, ctx: Context) -> Tensor:
         """Every channel's content -> vectors, put back into the order of the stream: [N, D]."""
         module, parts, of_channel = self.stream(name), [], self.own_pipes[name]
+        local = Context(layout, tables=ctx.tables)
         for channel, content in packed.content.items():
-            local = Context(layout, tables=ctx.tables, lengths=content.lengths)
+            if content.lengths != local.lengths:
+                local = Context(layout, tables=ctx.tables, lengths=content.lengths)
             own = of_channel.get(channel)
             if own is None and channel not in self.channels:
                 raise unknown_name("channel", channel, self.channel_info, f"channels of stream {name!r}")

@@ -33,6 +33,7 @@ class LastRows:
         self.model, self.main, self.module = model, model.main, model.stream(model.main)
         self.blocks = [list(cast(nn.ModuleDict, block).values()) for block in self.module.blocks]
         """the residuals of every block"""
+        self.shared = dict(zip(self.module.shared_keys, self.module.shared, strict=True))
         self.block = self._trimmed()
 
     def _trimmed(self) -> list[nn.Module] | None:
@@ -68,8 +69,7 @@ class LastRows:
 
     def context(self, layout: Layout, functions: Functions | None = None, cache: Cache | None = None) -> Context:
         """Where the blocks run."""
-        shared = dict(zip(self.module.shared_keys, self.module.shared, strict=True))
-        return Context(layout, shared=shared, tables=self.model.tables(), cache=cache, functions=functions)
+        return Context(layout, shared=self.shared, tables=self.model.tables(), cache=cache, functions=functions)
 
     def embedded(self, packed: Stream, ctx: Context) -> Tensor:
         """[N, D] the rows in front of the first block."""

@@ -66,7 +66,7 @@ class Window:
         banded: bool = False,
     ) -> None:
         refuse_unsteppable(model)
-        self.model, self.action = model.eval(), action
+        self.model, self.action, self.head = model.eval(), action, model.head(action)
         self.before, self.of_step = before.channels, {span.channel: span for span in before.spans}
         self.attend = dict(attend if attend is not None else {action: "causal"})
         self.rows = LastRows(model)
@@ -124,7 +124,7 @@ class Window:
         else:
             self.cache = None
             hidden = self._read_window(new)
-        return self.functions[self.model.head(self.action)](hidden, self.asking)
+        return self.functions[self.head](hidden, self.asking)
 
     def _newest(self, new: Mapping[str, Tensor]) -> tuple[Template, PackedBatch]:
         """The tokens of this step as documents of their own."""
