@@ -225,6 +225,7 @@ def test_every_environment_has_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
 # -- disabled
 
 
+@pytest.mark.slow
 def test_disabling_imports_nothing_and_claims_nothing(installed: Install, tmp_path: Path) -> None:
     site = tmp_path / "site"
     installed("fake-end", ENDS, {"fake_end": "fake_end", "fake_end.txt": "fake_end", "fake_end.odd": "fake_end"})

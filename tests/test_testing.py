@@ -23,6 +23,7 @@ def example() -> str:
     return dedent("\n".join(line for line in (omnitok.testing.__doc__ or "").splitlines() if re.match(r"    |$", line)))
 
 
+@pytest.mark.slow
 def test_the_example_of_the_docstring_runs(tmp_path: Path) -> None:
     code = PULSE.read_text().replace('    """Samples in [-1, 1] as levels; decoding is right to half a level."""\n', "")
     (tmp_path / "omnitok_pulse.py").write_text(code)
