@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from .checks import check_tokenizer
     from .data import Dataset
     from .errors import InputError, OmnitokError
+    from .files import read_bytes
     from .hookspecs import hookimpl
     from .layout import Layout
     from .model import Model
@@ -30,6 +31,7 @@ _ROOMS = {
     "checks": ("check_tokenizer",),
     "data": ("Dataset",),
     "errors": ("InputError", "OmnitokError"),
+    "files": ("read_bytes",),
     "hookspecs": ("hookimpl",),
     "layout": ("Layout",),
     "model": ("Model",),

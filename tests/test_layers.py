@@ -14,7 +14,7 @@ CORE = ROOT / "omnitok"
 SOURCES = sorted([*CORE.rglob("*.py"), *(ROOT / "plugins").rglob("*.py"), *(ROOT / "demos").rglob("*.py")])
 
 LAYERS = [
-    "errors rng record layout sequence batch",
+    "errors files rng record layout sequence batch",
     "config nn tokenizer data hookspecs",
     "plugins",
     "model assemble objectives presets weights",

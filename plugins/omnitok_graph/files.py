@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from omnitok.errors import InputError
+from omnitok.files import read_bytes
 from omnitok.tokenizer import Tokenizer
 
 MAX_WORDS = 1_000_000
@@ -17,7 +18,7 @@ MAX_WORDS = 1_000_000
 
 def read_graph(path: Path, config: Tokenizer) -> Any:
     """A networkx graph from one file, by its suffix. Raises InputError naming the file."""
-    data = _bytes(path, config.max_bytes)
+    data = read_bytes(path, config.max_bytes)
     parse = {".graphml": _graphml, ".gml": _gml}.get(path.suffix.lower(), _json)
     try:
         return parse(data, config)
@@ -38,20 +39,6 @@ def sniff_graph(path: Path, head: bytes) -> bool:
     if path.suffix.lower() == ".gml":
         return re.search(rb"\bgraph\s*\[", head) is not None
     return start.startswith(b"{") and any(key in head for key in (b'"nodes"', b'"edges"', b'"links"'))
-
-
-def _bytes(path: Path, limit: int) -> bytes:
-    try:
-        size = path.stat().st_size
-        if size > limit:
-            raise InputError(f"{path}: {size} bytes, more than max_bytes = {limit}")
-        with path.open("rb") as file:
-            data = file.read(limit + 1)  # a device has size 0 and no end
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror or error}") from None
-    if len(data) > limit:
-        raise InputError(f"{path}: more than max_bytes = {limit}")
-    return data
 
 
 def _graphml(data: bytes, config: Tokenizer) -> Any:

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from omnitok.errors import ConfigError, InputError, did_you_mean
+from omnitok.files import read_bytes
 from omnitok.sequence import Span, TokenSequence
 from omnitok.tokenizer import Channel, Exact, Picture, RoundTrip, Tokenizer
 
@@ -251,18 +252,3 @@ def check_fields(tokenizer: Tokenizer) -> None:
             msgspec.convert(getattr(tokenizer, name), field.type)
         except msgspec.ValidationError as error:
             raise ConfigError(f"tokenizer {tokenizer.name!r}: field {name!r}: {error}") from None
-
-
-def read_bytes(path: Path, limit: int) -> bytes:
-    """A file's bytes. Raises InputError where it cannot be read or is longer than `limit`."""
-    try:
-        size = path.stat().st_size
-        if size > limit:
-            raise InputError(f"{path}: {size} bytes, more than max_bytes = {limit}")
-        with path.open("rb") as file:
-            data = file.read(limit + 1)  # a device has size 0 and no end
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror or error}") from None
-    if len(data) > limit:
-        raise InputError(f"{path}: more than max_bytes = {limit}")
-    return data

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from omnitok.errors import InputError
+from omnitok.files import read_bytes
 
 from .molecule import Molecule, from_mol_block
 
@@ -46,16 +47,6 @@ def _record(text: str) -> str:
 def read_text(path: Path, limit: int) -> str:
     """A file of text. Raises InputError naming the file, over `limit` bytes and where it is no UTF-8."""
     try:
-        size = path.stat().st_size
-        if size > limit:
-            raise InputError(f"{path}: {size} bytes, more than max_bytes = {limit}")
-        with path.open("rb") as file:
-            data = file.read(limit + 1)  # a device has size 0 and no end
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror or error}") from None
-    if len(data) > limit:
-        raise InputError(f"{path}: more than max_bytes = {limit}")
-    try:
-        return data.decode("utf-8-sig")
+        return read_bytes(path, limit).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: byte {error.start} is no text") from None

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from omnitok.errors import InputError
+from omnitok.files import read_bytes
 
 from .cloud import AXES, PointCloud
 
@@ -22,7 +23,7 @@ PTS = {3: (), 4: ("intensity",), 6: ("red", "green", "blue"), 7: ("intensity", "
 
 def read_cloud(path: Path, max_points: int, max_bytes: int) -> PointCloud:
     """One file -> PointCloud with every value it has, by its suffix. Raises InputError naming the file and the line."""
-    data = _bytes(path, max_bytes)
+    data = read_bytes(path, max_bytes)
     read = {".ply": _ply, ".npy": _npy, ".pts": _pts}.get(path.suffix.lower(), _xyz)
     try:
         return read(data, max_points)
@@ -42,20 +43,6 @@ def sniff_cloud(path: Path, head: bytes) -> bool:
         return re.search(rb"'descr': '[<>|=]?[fiu]\d'.*'shape': \(\d+, ([3-9]|\d\d+)\)", head[:256]) is not None
     lines = [line.split() for line in head.decode("utf-8", "replace").replace(",", " ").splitlines()[:3]]
     return any(len(words) >= 3 and all(_number(w) is not None for w in words) for words in lines)
-
-
-def _bytes(path: Path, limit: int) -> bytes:
-    try:
-        size = path.stat().st_size
-        if size > limit:
-            raise InputError(f"{path}: {size} bytes, more than max_bytes = {limit}")
-        with path.open("rb") as file:
-            data = file.read(limit + 1)  # a device has size 0 and no end
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror or error}") from None
-    if len(data) > limit:
-        raise InputError(f"{path}: more than max_bytes = {limit}")
-    return data
 
 
 def _check(points: int, limit: int) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 from omnitok_image.pictures import quiet
 
 from omnitok.errors import InputError
+from omnitok.files import read_bytes
 
 from .clip import Video
 from .containers import Survey, survey
@@ -59,21 +60,6 @@ def read_video(path: Path, limits: Limits, convert: Callable[[Any], np.ndarray])
     except Exception as error:  # decoders raise anything on damaged files
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(f"{path}: damaged or cut short ({len(data)} bytes): {reason}") from None
-
-
-def read_bytes(path: Path, limit: int) -> bytes:
-    """The file. Raises InputError over `limit` bytes."""
-    try:
-        size = path.stat().st_size
-        if size > limit:
-            raise InputError(f"{path}: {size} bytes, more than max_bytes = {limit}")
-        with path.open("rb") as file:
-            data = file.read(limit + 1)  # a device has size 0 and no end
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror or error}") from None
-    if len(data) > limit:
-        raise InputError(f"{path}: more than max_bytes = {limit}")
-    return data
 
 
 def _animation(data: bytes, found: Survey, limits: Limits, convert: Callable[[Any], np.ndarray]) -> Video:

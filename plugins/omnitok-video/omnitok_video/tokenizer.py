@@ -25,7 +25,7 @@ from omnitok.tokenizer import Channel, Exact, Picture, RoundTrip, Tokenizer
 
 from .clip import Video, at_rate, spread
 from .containers import kind_of, survey
-from .files import Limits, read_bytes, read_video
+from .files import Limits, read_video
 
 SHOWN = 8
 """Frames in a row of the drawing."""
