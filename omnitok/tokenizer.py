@@ -162,6 +162,17 @@ class Tokenizer(  # type: ignore[metaclass]
     instance: str = ""
     state: bytes | None = None
 
+    def __post_init__(self) -> None:
+        """Every value fits its annotation, however the tokenizer was made; what a subclass checks beyond that comes after this.
+
+        Raises ConfigError naming the field.
+        """
+        for name, field in self.config_fields().items():
+            try:
+                msgspec.convert(msgspec.to_builtins(getattr(self, name)), field.type)
+            except msgspec.ValidationError as error:
+                raise ConfigError(f"tokenizer {self.name!r}, field {name!r}: {error}") from None
+
     @abc.abstractmethod
     def channels(self) -> dict[str, Channel]:
         """What the tokens hold, by full channel name (`self.channel(...)`); may depend on what `fit` learned.

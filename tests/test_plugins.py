@@ -146,6 +146,14 @@ def test_configuration_errors_name_the_field(config: dict[str, object], message:
     assert message in str(failure.value)
 
 
+def test_fields_are_checked_however_a_tokenizer_is_made() -> None:
+    host = ot.load_plugins(only=["image", "text"], files=[PULSE])
+    for name, values in {"pulse": {"num_bins": 3}, "text": {"vocab_size": "many"}, "image": {"patch_size": 0}}.items():
+        ((field, _),) = values.items()
+        with pytest.raises(ConfigError, match=f"tokenizer '{name}', field '{field}': Expected `int"):
+            host.tokenizer_class(name)(**values)  # type: ignore[arg-type]
+
+
 def test_configuration_and_instance() -> None:
     host = ot.load_plugins(only=[], files=[PULSE])
     tokenizer = host.tokenizer("pulse", instance="left", num_bins=128)

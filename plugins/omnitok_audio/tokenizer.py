@@ -59,11 +59,7 @@ class AudioTokenizer(Tokenizer, frozen=True):
     ] = 600.0
 
     def __post_init__(self) -> None:
-        for name, field in self.config_fields().items():
-            try:
-                msgspec.convert(getattr(self, name), field.type)
-            except msgspec.ValidationError as error:
-                raise ConfigError(f"audio tokenizer, field {name!r}: {error}") from None
+        super().__post_init__()
         if self.stem == "conv" and (self.frames < 2 or self.frames & (self.frames - 1)):
             raise ConfigError(f"audio tokenizer, field 'frames': the stem 'conv' needs a power of two from 2, got {self.frames}")
         for name in ("window", "hop"):

@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-import msgspec
 import numpy as np
 import torch
 from msgspec import Meta
@@ -74,11 +73,7 @@ class GraphTokenizer(Tokenizer, frozen=True, kw_only=True):
     max_bytes: Annotated[int, Meta(ge=1, description="longer files are refused")] = 1 << 23
 
     def __post_init__(self) -> None:
-        for name, field in self.config_fields().items():
-            try:
-                msgspec.convert(getattr(self, name), field.type)
-            except msgspec.ValidationError as error:
-                raise ConfigError(f"tokenizer 'graph': field {name!r}: {error}") from None
+        super().__post_init__()
         for attribute, size in (
             ("node_labels", "num_node_labels"),
             ("node_features", "feature_size"),

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
-import msgspec
 import numpy as np
 import torch
 from msgspec import Meta
@@ -62,11 +61,7 @@ class ImageTokenizer(Tokenizer, frozen=True):
     max_pixels: Annotated[int, Meta(description="larger pictures are refused, from the header", ge=1, le=89_000_000)] = 40_000_000
 
     def __post_init__(self) -> None:
-        for name, field in self.config_fields().items():
-            try:
-                msgspec.convert(getattr(self, name), field.type)
-            except msgspec.ValidationError as error:
-                raise ConfigError(f"image tokenizer, field {name!r}: {error}") from None
+        super().__post_init__()
         if self.size is not None and min(self.size) < 1:
             raise ConfigError(f"image tokenizer, field 'size': sides must be positive, got {self.size}")
         for name in ("mean", "std"):

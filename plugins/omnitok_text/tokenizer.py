@@ -57,7 +57,7 @@ class TextTokenizer(Tokenizer, frozen=True, kw_only=True):
     ] = 1 << 24
 
     def __post_init__(self) -> None:
-        check_fields(self)
+        super().__post_init__()
         if self.file is not None and self.state is None:  # with a state the file has been read before, perhaps elsewhere
             msgspec.structs.force_setattr(self, "state", read_bytes(Path(self.file), 1 << 28))
         if self.state is not None:
@@ -243,12 +243,3 @@ def _read_json(path: Path) -> dict[str, Any]:
         return found
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: not a {path.name} ({error})") from None
-
-
-def check_fields(tokenizer: Tokenizer) -> None:
-    """Raise ConfigError, naming the field, for a value that its annotation does not allow."""
-    for name, field in tokenizer.config_fields().items():
-        try:
-            msgspec.convert(getattr(tokenizer, name), field.type)
-        except msgspec.ValidationError as error:
-            raise ConfigError(f"tokenizer {tokenizer.name!r}: field {name!r}: {error}") from None

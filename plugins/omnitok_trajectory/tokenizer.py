@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from omnitok.errors import ConfigError, InputError
+from omnitok.errors import InputError
 from omnitok.nn.steps import Axis
 from omnitok.sequence import Span, TokenSequence
 from omnitok.tokenizer import Channel, Exact, Picture, RoundTrip, Tokenizer
@@ -79,11 +79,7 @@ class TrajectoryTokenizer(Tokenizer, frozen=True, kw_only=True):
     max_bytes: Annotated[int, msgspec.Meta(description="largest .npz file, unpacked, in bytes", ge=1)] = 1 << 28
 
     def __post_init__(self) -> None:
-        for field in ("grid", "max_steps", "max_bytes"):
-            if getattr(self, field) < 1:
-                raise ConfigError(f"{field} is {getattr(self, field)}; it must be 1 or more")
-        if self.patch_size is not None and not 1 <= self.patch_size <= 1024:
-            raise ConfigError(f"patch_size is {self.patch_size}; it must be from 1 to 1024")
+        super().__post_init__()
         for field in ("observation_space", "action_space"):
             if getattr(self, field) is not None:
                 parse(getattr(self, field), field)

@@ -91,7 +91,6 @@ class Window:
     def begin(self, n: int) -> None:
         """n episodes before their first step. The model's weights stay what they are until the next ones begin."""
         self.n, self.step = n, 0
-        self.functions.refresh()
         self.cache: Cache | None = self.model.cache(n)
         self.held: dict[str, deque[Tensor]] = {c: deque(maxlen=self.steps) for c in (*self.before, self.action)}
         if self.slide is not None:

@@ -6,13 +6,12 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
-import msgspec
 import numpy as np
 import torch
 from msgspec import Meta
 from torch import Tensor
 
-from omnitok.errors import ConfigError, InputError
+from omnitok.errors import InputError
 from omnitok.sequence import Span, TokenSequence
 from omnitok.tokenizer import Channel, Exact, Picture, RoundTrip, Tokenizer
 
@@ -40,13 +39,6 @@ class BytesTokenizer(Tokenizer, frozen=True, kw_only=True):
     max_bytes: Annotated[
         int, Meta(ge=0, description="longer objects are refused; a file's size is checked before it is read")
     ] = 1 << 24
-
-    def __post_init__(self) -> None:
-        for name, field in self.config_fields().items():
-            try:
-                msgspec.convert(getattr(self, name), field.type)
-            except msgspec.ValidationError as error:
-                raise ConfigError(f"tokenizer 'bytes', field {name!r}: {error}") from None
 
     def channels(self) -> dict[str, Channel]:
         if self.patch_size == 1:

@@ -14,7 +14,7 @@ import msgspec
 import torch
 from msgspec import Meta
 
-from omnitok.errors import ConfigError, InputError
+from omnitok.errors import InputError
 from omnitok.sequence import Span, TokenSequence
 from omnitok.tokenizer import Channel, Exact, Picture, RoundTrip, Tokenizer
 
@@ -42,13 +42,6 @@ class SmilesTokenizer(Tokenizer, frozen=True, kw_only=True):
 
     vocab_size: Annotated[int, Meta(ge=128, description="most ids that `fit` may use: signs, long tokens and `end`")] = 512
     max_characters: Annotated[int, Meta(ge=0, description="longer strings are refused")] = 1 << 14
-
-    def __post_init__(self) -> None:
-        for name, field in self.config_fields().items():
-            try:
-                msgspec.convert(getattr(self, name), field.type)
-            except msgspec.ValidationError as error:
-                raise ConfigError(f"tokenizer 'smiles': field {name!r}: {error}") from None
 
     @property
     def vocabulary(self) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ import torch
 from msgspec import Meta
 from omnitok_graph.tokenizer import GraphTokenizer
 
-from omnitok.errors import ConfigError, InputError
+from omnitok.errors import InputError
 from omnitok.sequence import TokenSequence
 from omnitok.tokenizer import Channel, Exact, Picture, RoundTrip, Tokenizer
 
@@ -55,13 +55,6 @@ class MoleculeTokenizer(Tokenizer, frozen=True, kw_only=True):
     ] = 0
     max_atoms: Annotated[int, Meta(ge=0, le=4096, description="larger molecules are refused")] = 512
     max_bytes: Annotated[int, Meta(ge=1, description="longer files are refused")] = 1 << 20
-
-    def __post_init__(self) -> None:
-        for name, field in self.config_fields().items():
-            try:
-                msgspec.convert(getattr(self, name), field.type)
-            except msgspec.ValidationError as error:
-                raise ConfigError(f"tokenizer 'molecule': field {name!r}: {error}") from None
 
     def _graph(self) -> GraphTokenizer:
         """What makes tokens of the structure: elements as labels of nodes, kinds of bonds as labels of edges."""

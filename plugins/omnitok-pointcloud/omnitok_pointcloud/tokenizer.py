@@ -63,11 +63,7 @@ class PointCloudTokenizer(Tokenizer, frozen=True, kw_only=True):
     max_bytes: Annotated[int, Meta(ge=1, description="longer files are refused")] = 1 << 28
 
     def __post_init__(self) -> None:
-        for name, field in self.config_fields().items():
-            try:
-                msgspec.convert(getattr(self, name), field.type)
-            except msgspec.ValidationError as error:
-                raise ConfigError(f"tokenizer 'pointcloud': field {name!r}: {error}") from None
+        super().__post_init__()
         for name in self.values:
             if name in AXES or self.values.count(name) > 1:
                 raise ConfigError(f"tokenizer 'pointcloud': field 'values': {name!r} is a coordinate, or is named twice")

@@ -16,7 +16,7 @@ import torch
 from msgspec import Meta
 from torch import Tensor
 
-from omnitok.errors import ConfigError, InputError
+from omnitok.errors import InputError
 from omnitok.nn.steps import Axis
 from omnitok.sequence import Span, TokenSequence
 from omnitok.tokenizer import Channel, Exact, Picture, RoundTrip, Tokenizer
@@ -60,7 +60,7 @@ class TabularTokenizer(Tokenizer, frozen=True, kw_only=True):
     max_cells: Annotated[int, Meta(ge=0, description="larger tables are refused")] = 1 << 20
 
     def __post_init__(self) -> None:
-        check_fields(self)
+        super().__post_init__()
         if self.state is not None:
             _columns(self.state)
 
@@ -232,15 +232,6 @@ class TabularTokenizer(Tokenizer, frozen=True, kw_only=True):
             at[places] = torch.stack([span.axes["row"], span.axes["column"]], 1)
         title = f"{len(grid.rows)} rows, {len(tokens)} tokens: {', '.join(names)}"
         return Picture("strip", data, [tuple(place) for place in at.tolist()], title)
-
-
-def check_fields(tokenizer: Tokenizer) -> None:
-    """Raise ConfigError, naming the field, for a value that its annotation does not allow."""
-    for name, field in tokenizer.config_fields().items():
-        try:
-            msgspec.convert(msgspec.to_builtins(getattr(tokenizer, name)), field.type)
-        except msgspec.ValidationError as error:
-            raise ConfigError(f"tokenizer {tokenizer.name!r}, field {name!r}: {error}") from None
 
 
 @lru_cache(maxsize=16)

@@ -16,7 +16,6 @@ import torch
 from einops import rearrange, repeat
 from msgspec import Meta
 from omnitok_tabular.tables import BYTES, Csv, begins_with_time
-from omnitok_tabular.tokenizer import check_fields
 
 from omnitok.errors import InputError
 from omnitok.nn.steps import Axis, Linear
@@ -77,7 +76,7 @@ class TimeSeriesTokenizer(Tokenizer, frozen=True, kw_only=True):
     max_bytes: Annotated[int, Meta(ge=1, description="longer files are refused")] = BYTES
 
     def __post_init__(self) -> None:
-        check_fields(self)
+        super().__post_init__()
         if self.state is not None:
             _learned(self.state)
 

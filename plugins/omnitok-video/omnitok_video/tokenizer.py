@@ -9,7 +9,6 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-import msgspec
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -19,6 +18,7 @@ from omnitok_image.patches import Patches, patch_channel
 from omnitok_image.tokenizer import BANDS, ImageTokenizer
 
 from omnitok.errors import ConfigError, InputError
+from omnitok.files import read_bytes
 from omnitok.nn.steps import Axis
 from omnitok.sequence import Span, TokenSequence
 from omnitok.tokenizer import Channel, Exact, Picture, RoundTrip, Tokenizer
@@ -72,11 +72,7 @@ class VideoTokenizer(Tokenizer, frozen=True, kw_only=True):
     max_bytes: Annotated[int, Meta(ge=1, description="larger files are refused")] = 1 << 28
 
     def __post_init__(self) -> None:
-        for name, field in self.config_fields().items():
-            try:
-                msgspec.convert(getattr(self, name), field.type)
-            except msgspec.ValidationError as error:
-                raise ConfigError(f"tokenizer 'video', field {name!r}: {error}") from None
+        super().__post_init__()
         if self.frames is not None and self.fps is not None:
             raise ConfigError("tokenizer 'video': set 'frames' (evenly spaced) or 'fps' (a constant rate), not both")
         try:
