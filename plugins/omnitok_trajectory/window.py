@@ -76,8 +76,8 @@ class Window:
         self.steps = None if context is None else (context - len(self.prompt) + 1) // self.unit
         if self.steps is not None and self.steps < 1:
             raise ConfigError(f"a context of {context} tokens has no room for a step of {len(before)} behind the prompt")
-        self.slides = self.steps != 1 and slides(self.rows, (*self.before, action))  # of one step no token stays
-        self.slide = Slide(len(self.prompt)) if self.slides else None
+        stays = self.steps != 1 and slides(self.rows, (*self.before, action))  # of one step no token stays
+        self.slide = Slide(len(self.prompt)) if stays else None
         self.blocks = self.rows.blocks[:-1] if self.slide is None else sliding_blocks(self.rows, self.slide)
         self.banded = banded
         self.templates: dict[tuple[str, int], Template] = {}
@@ -91,6 +91,7 @@ class Window:
     def begin(self, n: int) -> None:
         """n episodes before their first step. The model's weights stay what they are until the next ones begin."""
         self.n, self.step = n, 0
+        self.functions.refresh()
         self.cache: Cache | None = self.model.cache(n)
         self.held: dict[str, deque[Tensor]] = {c: deque(maxlen=self.steps) for c in (*self.before, self.action)}
         if self.slide is not None:

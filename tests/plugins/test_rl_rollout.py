@@ -157,6 +157,8 @@ def test_a_prompt_stands_in_front_and_changes_what_is_done() -> None:
     assert np.allclose(found[1][:4], np.stack([a for _, _, a in policy.seen[0]])[:4], atol=EXACT)
     with pytest.raises(ConfigError, match="no room"):
         ModelPolicy(tokenizer, model, context=1, prompt=prompt)
+    with pytest.raises(ConfigError, match="channels of its own"):
+        ModelPolicy(tokenizer, model, context=40, prompt=tokenizer.encode(tokenizer.samples()[0]))
 
 
 def test_drawn_actions_are_seeded_row_by_row() -> None:
@@ -196,7 +198,9 @@ def test_the_last_block_for_the_last_rows_is_the_whole_pass(changes: dict[str, A
     read = LastRows(model)
     assert read.block is not None, "the trimmed pass is not tried"
     with torch.no_grad():
-        assert torch.allclose(read(batch, last), model.hidden(batch)["main"][last], atol=1e-9)
+        whole = model.hidden(batch)["main"][last]
+        assert torch.allclose(read(batch, last), whole, atol=1e-9)
+        assert torch.allclose(read(batch, last, cache=model.cache(len(last))), whole, atol=1e-9), "behind a cache"
 
 
 class Banded(Preset, frozen=True):
