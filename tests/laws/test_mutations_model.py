@@ -86,10 +86,10 @@ ORDER_OF, EMBED, RUNS, SDPA = (
 )
 
 
-def one_ahead(block, spec):
+def one_ahead(block, spec, dtype):
     """The causal rule lets the next token be seen."""
     if not block.causal:
-        return CHOOSE_MASK(block, spec)
+        return CHOOSE_MASK(block, spec, dtype)
     return torch.ones(block.shape[1:], dtype=torch.bool).tril(1)[None, None], False
 
 
