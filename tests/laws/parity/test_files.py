@@ -54,9 +54,8 @@ def test_files_come_in_and_go_out(name: str, tmp_path: Path) -> None:
     read = [k for k in covered if k not in rest and not any(fnmatchcase(k, p) for p in case.unread)]
     assert [k for k in read if not torch.equal(ours[k], theirs[k])] == []
     if not rest:
-        want, case.reference = case.want(), again
-        got = case.want()
-        assert [t for t in want if not torch.equal(got[t], want[t])] == []
+        want, case.reference = case.want(torch.float64), again  # one library's float32 depends on where its tensors lie in memory
+        assert distance(case.want(torch.float64), want) <= FP64
 
 
 @pytest.mark.parametrize(("architecture", "preset"), [("vit_tiny_patch16_224", "vit"), ("mixer_s32_224", "mixer")])
